@@ -1,0 +1,2 @@
+//! The `inngest` binary.
+fn main() {}

@@ -1,0 +1,58 @@
+//! Every limit by name, with what happens when it is reached.
+
+use std::time::Duration;
+
+/// One event of a request, in bytes of its JSON text; a larger one fails the request (400).
+pub const EVENT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Events of one request; more fail the request (400).
+pub const EVENTS_PER_REQUEST_MAX: usize = 5_000;
+/// Decoded body of a request to the event API; a larger one is refused (413).
+pub const REQUEST_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Name of an event in bytes; a longer one fails the request (400).
+pub const EVENT_NAME_BYTES_MAX: usize = 512;
+/// Depth of nested arrays and objects in any JSON we read; deeper is refused.
+pub const JSON_DEPTH_MAX: usize = 10_000;
+/// Output of one step; a larger one fails the attempt.
+pub const STEP_OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Input (`opts.input`) of one step; a larger one fails the attempt.
+pub const STEP_INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events and step values of one run; more fail the run (`InngestErrStateOverflowed`).
+pub const RUN_STATE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Steps of one run; more fail the run (`InngestErrFunctionOverflowed`).
+pub const STEPS_PER_RUN_MAX: usize = 1_000;
+/// Ops of one response; more fail the run (`InngestErrFunctionOverflowed`).
+pub const OPS_PER_RESPONSE_MAX: usize = 1_000;
+/// Body of an app's response; a larger one fails the attempt (`output_too_large`).
+pub const RESPONSE_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Body of a request to an app; a larger one sends `use_api` and leaves steps out.
+pub const SDK_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Retries of one step or of a function; higher numbers are clamped.
+pub const RETRIES_MAX: u32 = 20;
+/// Retries when the function says nothing.
+pub const RETRIES_DEFAULT: u32 = 4;
+/// One call to an app from start to end of the reply; a longer one fails the attempt.
+pub const SDK_REQUEST_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+/// A sleep or wait; a longer one fails the run (`InngestErrTimeoutTooLong`).
+pub const SLEEP_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How long one `event.id` starts a function only once.
+pub const IDEMPOTENCY_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bounds of `Retry-After`; values outside are clamped.
+pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// See [`RETRY_AFTER_MIN`].
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Redirects followed in one call; more fail the attempt.
+pub const REDIRECTS_MAX: usize = 60;
+/// Triggers of one function; more fail the sync.
+pub const TRIGGERS_PER_FUNCTION_MAX: usize = 10;
+/// `cancelOn` entries of one function; more fail the sync.
+pub const CANCELS_PER_FUNCTION_MAX: usize = 5;
+/// Event name of a trigger, or a cron text, in bytes; longer ones fail the sync.
+pub const TRIGGER_BYTES_MAX: usize = 255;
+/// Earliest and latest `ts` of an event: 1980-01-01 and 2100-01-01, inclusive; others fail the request.
+pub const EVENT_TS_MIN: i64 = 315_532_800_000;
+/// See [`EVENT_TS_MIN`].
+pub const EVENT_TS_MAX: i64 = 4_102_444_800_000;
+
+const _: () = assert!(STEP_OUTPUT_BYTES_MAX < RESPONSE_BODY_BYTES_MAX);
+const _: () = assert!(RESPONSE_BODY_BYTES_MAX < RUN_STATE_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX < SDK_REQUEST_BYTES_MAX);
