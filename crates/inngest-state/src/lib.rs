@@ -1,1 +1,104 @@
-//! state
+//! The store: the one truth.
+//!
+//! Every change of durable state is a [`Transition`]: a list of [`Change`]s with [`Requirement`]s, applied
+//! whole or not at all. [`Store`] is the write side and the hot reads, [`History`] the reads of the APIs.
+//! Backends: [`sqlite`].
+
+pub mod history;
+pub mod lifecycle;
+pub mod run_state;
+pub mod sqlite;
+pub mod transition;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use inngest_core::{App, Function, Millis, RunId};
+use inngest_queue::{JobId, QueueItem};
+
+pub use history::History;
+pub use run_state::{RunState, StepMemo};
+pub use transition::{
+    Admit, AttemptRecord, Change, Committed, FinishRun, Rejected, Requirement, StepOp, StepRecord, Transition, When,
+};
+
+/// Why the store could not do its work. Says nothing about the transition itself: it may be tried again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No space left where the database lives.
+    #[error("the disk that holds the database is full: {0}; free some space, work goes on by itself")]
+    DiskFull(String),
+    /// The directory or file cannot be written.
+    #[error("the database cannot be written: {0}; check the permissions of the data directory")]
+    ReadOnly(String),
+    /// The file is no database, or a damaged one.
+    #[error("the database is damaged: {0}; restore a backup or start with an empty data directory")]
+    Corrupt(String),
+    /// Another process has the database open.
+    #[error("another process uses this database: {0}")]
+    Locked(String),
+    /// Made by a newer release than this one.
+    #[error(
+        "the database was written by a newer release (schema {found}, this one knows {known}); use that release or a newer one"
+    )]
+    TooNew {
+        /// Schema version in the file.
+        found: i64,
+        /// Newest schema version this release knows.
+        known: i64,
+    },
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else, with its cause.
+    #[error("the database failed: {0}")]
+    Other(String),
+}
+
+/// Why a commit did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// A requirement of the transition does not hold: it is out of date and must not be tried again.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The store failed; nothing of the transition was applied.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The write side, and the reads of the hot path.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Applies a transition atomically and resolves when it is on disk. If the caller stops waiting, the
+    /// transition may still be applied.
+    async fn commit(&self, transition: Transition) -> Result<Committed, CommitError>;
+
+    /// A run that has not ended, with its events and memoised steps; `None` when unknown or ended. Sees
+    /// every commit that was acknowledged before the call.
+    async fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>, StoreError>;
+
+    /// Jobs that were due when they were made, in order of their ids, after `after`.
+    async fn jobs_ready(&self, after: Option<JobId>, limit: usize) -> Result<Vec<QueueItem>, StoreError>;
+
+    /// Jobs made for later whose due time is at most `before`, in order of (due, id), after `after`.
+    async fn jobs_due(
+        &self,
+        before: Millis,
+        after: Option<(Millis, JobId)>,
+        limit: usize,
+    ) -> Result<Vec<QueueItem>, StoreError>;
+
+    /// Due time of the first job made for later that is due after `after`.
+    async fn next_due(&self, after: Millis) -> Result<Option<Millis>, StoreError>;
+
+    /// To be called once, before jobs are read, by a process that owns the store alone: any lease of an
+    /// earlier process is void, so each job that may have been dispatched before `now` gets a new generation.
+    async fn void_leases(&self, now: Millis) -> Result<(), StoreError>;
+
+    /// Every app and function that is not archived, and the archived functions that still have runs to finish.
+    async fn definitions(&self) -> Result<(Vec<App>, Vec<Function>), StoreError>;
+
+    /// Waits for what is being written and closes the store; later calls get [`StoreError::Closed`].
+    async fn close(&self);
+}

@@ -1,0 +1,171 @@
+//! One job: a unit of work of one run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use inngest_core::{FunctionId, Millis, RunId, StepId};
+
+/// Names a job: its run, and a hash of what it does there. The same work has the same id, so that
+/// planning it twice makes one job. Stable over retries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId {
+    /// The run the job belongs to.
+    pub run: RunId,
+    /// Hash of the unit of work, unique within the run.
+    pub key: u64,
+}
+
+impl JobId {
+    /// The first job of a run.
+    #[must_use]
+    pub fn start(run: RunId) -> Self {
+        Self { run, key: hash("start", &[]) }
+    }
+
+    /// The discovery call that follows the recording of `steps`.
+    #[must_use]
+    pub fn discovery(run: RunId, steps: &[&str]) -> Self {
+        Self { run, key: hash("discovery", steps) }
+    }
+
+    /// The targeted call of a planned step.
+    #[must_use]
+    pub fn step(run: RunId, step: &StepId) -> Self {
+        Self { run, key: hash("step", &[step.as_str()]) }
+    }
+
+    /// The wake-up of a sleep.
+    #[must_use]
+    pub fn sleep(run: RunId, step: &StepId) -> Self {
+        Self { run, key: hash("sleep", &[step.as_str()]) }
+    }
+}
+
+impl fmt::Display for JobId {
+    /// The short text SDKs get as `ctx.job_id`: unique for run and unit, stable over retries.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let run = self.run.0.0;
+        let folded = (run as u64) ^ ((run >> 64) as u64).rotate_left(32);
+        write!(f, "{:016x}", folded ^ self.key)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:016x}", self.run, self.key)
+    }
+}
+
+/// FNV-1a over the parts, each ended by a zero byte: fixed for ever, since the result is stored.
+fn hash(kind: &str, parts: &[&str]) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    for part in std::iter::once(&kind).chain(parts) {
+        for byte in part.bytes().chain([0]) {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    state
+}
+
+/// The step a job is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRef {
+    /// Hashed id, as in `steps`.
+    pub id: StepId,
+    /// Display name, for the trace.
+    pub name: Arc<str>,
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobKind {
+    /// First call of the run.
+    Start,
+    /// Runs the user's function from the top.
+    Discovery,
+    /// Calls the app for one planned step.
+    Step(StepRef),
+    /// Ends a sleep at its due time.
+    Sleep(StepRef),
+}
+
+/// One job: a row of the store, and an entry of the queue while it is near.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueItem {
+    /// Which job.
+    pub id: JobId,
+    /// Function of the run; fairness and limits go by it.
+    pub function: FunctionId,
+    /// What it does.
+    pub kind: JobKind,
+    /// Not before this time.
+    pub due: Millis,
+    /// Zero-based attempt of this job.
+    pub attempt: u32,
+    /// From 1; +1 at each dispatch after the first. Fences late responses.
+    pub generation: u32,
+    /// Request version to send: -1 until the SDK answered with ops, then what it said.
+    pub version: i32,
+    /// `disable_immediate_execution`: the SDK must plan steps instead of running them.
+    pub plan_only: bool,
+    /// `ctx.stack.current` of a planned step: length of the stack when it was planned.
+    pub stack_current: u32,
+    /// The plan this job belongs to: the discovery that joins the plan waits for all jobs of the group.
+    pub group: Option<u64>,
+}
+
+impl QueueItem {
+    /// A new job, due at `due`, with everything else as on a fresh run.
+    #[must_use]
+    pub fn new(id: JobId, function: FunctionId, kind: JobKind, due: Millis) -> Self {
+        Self {
+            id,
+            function,
+            kind,
+            due,
+            attempt: 0,
+            generation: 1,
+            version: -1,
+            plan_only: false,
+            stack_current: 0,
+            group: None,
+        }
+    }
+
+    /// The step this job is about, if it is about one.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepRef> {
+        match &self.kind {
+            JobKind::Step(step) | JobKind::Sleep(step) => Some(step),
+            JobKind::Start | JobKind::Discovery => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_work_has_the_same_id_and_other_work_another() {
+        let run: RunId = "01M85QRDBHC70063SSP1V76AAN".parse().unwrap();
+        let step = StepId::from("86f7e437faa5a7fce15d1ddcb9eaeaea377667b8");
+        assert_eq!(JobId::step(run, &step), JobId::step(run, &step));
+        let ids = [
+            JobId::start(run),
+            JobId::discovery(run, &["a", "b"]),
+            JobId::discovery(run, &["ab"]),
+            JobId::step(run, &step),
+            JobId::sleep(run, &step),
+        ];
+        for (i, a) in ids.iter().enumerate() {
+            assert!(ids[i + 1..].iter().all(|b| a != b && a.to_string() != b.to_string()));
+        }
+    }
+
+    #[test]
+    fn stored_keys_never_change() {
+        let run: RunId = "01M85QRDBHC70063SSP1V76AAN".parse().unwrap();
+        assert_eq!(JobId::start(run).key, 0xd6ee_37ab_0a81_85c9);
+    }
+}

@@ -1,0 +1,113 @@
+//! Reads of the APIs: what happened, newest first.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus};
+use inngest_queue::QueueItem;
+
+use crate::{AttemptRecord, StepRecord, StoreError};
+
+/// A stored event and the runs it started.
+#[derive(Clone, Debug)]
+pub struct EventRecord {
+    /// The event.
+    pub event: Event,
+    /// The event object as SDKs receive it, also for lifecycle events.
+    pub body: Payload,
+    /// Runs it started, oldest first.
+    pub runs: Vec<RunId>,
+}
+
+/// A run as the APIs show it.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// Which run.
+    pub id: RunId,
+    /// Its function.
+    pub function: FunctionId,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The events that started it.
+    pub event_ids: Vec<EventId>,
+    /// Name of the first one.
+    pub event_name: Arc<str>,
+    /// When it was created.
+    pub queued_at: Millis,
+    /// When the first call was dispatched.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// What the function returned, or the raw error body.
+    pub output: Option<Payload>,
+    /// Normalised error of a failed run.
+    pub error: Option<Payload>,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Only this name.
+    pub name: Option<String>,
+    /// Received at or after.
+    pub received_after: Option<Millis>,
+    /// Received at or before.
+    pub received_before: Option<Millis>,
+    /// Also the server's own events (`inngest/..`).
+    pub include_internal: bool,
+    /// Only events older than this one.
+    pub cursor: Option<EventId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only these statuses; empty = all.
+    pub statuses: Vec<RunStatus>,
+    /// Only these functions; `None` = all.
+    pub functions: Option<Vec<FunctionId>>,
+    /// Only runs started by this event.
+    pub event: Option<EventId>,
+    /// Started (first call dispatched) at or after.
+    pub started_after: Option<Millis>,
+    /// Started at or before.
+    pub started_before: Option<Millis>,
+    /// Oldest first instead of newest first.
+    pub ascending: bool,
+    /// Only runs beyond this one in the order asked for.
+    pub cursor: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The trace of one run.
+#[derive(Clone, Debug, Default)]
+pub struct RunTrace {
+    /// Recorded steps in order.
+    pub steps: Vec<StepRecord>,
+    /// Failed attempts in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Jobs that exist now.
+    pub jobs: Vec<QueueItem>,
+}
+
+/// The reads of the APIs. Sees every commit that was acknowledged before the call.
+#[async_trait]
+pub trait History: Send + Sync + 'static {
+    /// One event.
+    async fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError>;
+    /// Events, newest first.
+    async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError>;
+    /// One run, ended or not.
+    async fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError>;
+    /// Runs, newest first unless asked otherwise.
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError>;
+    /// Steps, attempts and jobs of one run.
+    async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError>;
+    /// Apps, archived ones too, by id.
+    async fn apps(&self) -> Result<Vec<App>, StoreError>;
+    /// Functions, archived ones too, by id.
+    async fn functions(&self) -> Result<Vec<Function>, StoreError>;
+}

@@ -1,0 +1,69 @@
+//! A run as the engine sees it.
+
+use std::sync::Arc;
+
+use inngest_core::{EventId, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
+
+use crate::transition::Change;
+
+/// A run that has not ended: what is needed to call its app and to plan what comes next.
+#[derive(Clone, Debug)]
+pub struct RunState {
+    /// Which run.
+    pub id: RunId,
+    /// Its function.
+    pub function: FunctionId,
+    /// [`RunStatus::Scheduled`] or [`RunStatus::Running`].
+    pub status: RunStatus,
+    /// The events that started it, first one first.
+    pub event_ids: Arc<[EventId]>,
+    /// Their names, in the same order.
+    pub event_names: Arc<[Arc<str>]>,
+    /// The event objects as SDKs receive them, in the same order.
+    pub events: Arc<[Payload]>,
+    /// Recorded steps, in the order in which they were recorded: the stack.
+    pub steps: Vec<Arc<StepMemo>>,
+    /// When the first call to the app was dispatched.
+    pub started_at: Option<Millis>,
+    /// Set when another run waits for this one: `<run id>.<step id>`.
+    pub correlation_id: Option<Arc<str>>,
+}
+
+/// The value of a recorded step, as it stands in `steps` of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepMemo {
+    /// Hashed id.
+    pub id: StepId,
+    /// Canonical JSON: `{"data":..}`, `{"error":..}`, `null`, or an event.
+    pub value: Payload,
+}
+
+impl RunState {
+    /// Whether a result of this step is recorded.
+    #[must_use]
+    pub fn has_step(&self, id: &StepId) -> bool {
+        self.steps.iter().any(|step| step.id == *id)
+    }
+
+    /// Bytes of events and step values together.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        let events: usize = self.events.iter().map(Payload::len).sum();
+        let steps: usize = self.steps.iter().map(|step| step.value.len()).sum();
+        events + steps
+    }
+
+    /// Follows a committed change of this run. Changes of other runs and of jobs are ignored.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::StartRun { run, at } if *run == self.id => {
+                self.status = RunStatus::Running;
+                self.started_at.get_or_insert(*at);
+            }
+            Change::RecordStep(step) if step.run == self.id && !self.has_step(&step.step.id) => {
+                self.steps.push(Arc::new(StepMemo { id: step.step.id.clone(), value: step.value.clone() }));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Rows to types and back.
+
+use std::sync::Arc;
+
+use inngest_core::function::Trigger;
+use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
+use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use rusqlite::Row;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use inngest_core::event::EventBody;
+
+use crate::transition::{AttemptRecord, StepOp, StepRecord};
+
+pub(super) type Result<T> = rusqlite::Result<T>;
+
+/// Columns of `jobs`, in the order of [`job`].
+pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, step_name, due, attempt, generation, \
+     version, plan_only, stack_current, plan_group";
+
+/// Columns of `events`, in the order of [`event`].
+pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
+
+/// Columns of `apps`, in the order of [`app`].
+pub(super) const APP_COLUMNS: &str =
+    "id, name, url, sdk_language, sdk_version, framework, app_version, error, checksum, created_at, archived_at";
+
+/// Columns of `functions`, in the order of [`function`].
+pub(super) const FUNCTION_COLUMNS: &str =
+    "id, app_id, slug, name, triggers, url, step_id, retries, version, config, created_at, archived_at";
+
+pub(super) fn kind_code(kind: &JobKind) -> u8 {
+    match kind {
+        JobKind::Start => 1,
+        JobKind::Discovery => 2,
+        JobKind::Step(_) => 3,
+        JobKind::Sleep(_) => 4,
+    }
+}
+
+/// A row that this release cannot have written.
+pub(super) fn corrupt(column: usize, what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, what.into())
+}
+
+pub(super) fn run_id(row: &Row<'_>, column: usize) -> Result<RunId> {
+    row.get(column).map(RunId::from_bytes)
+}
+
+pub(super) fn event_id(row: &Row<'_>, column: usize) -> Result<EventId> {
+    row.get(column).map(EventId::from_bytes)
+}
+
+pub(super) fn function_id(row: &Row<'_>, column: usize) -> Result<FunctionId> {
+    row.get(column).map(|bytes| FunctionId(Uuid::from_bytes(bytes)))
+}
+
+pub(super) fn payload(row: &Row<'_>, column: usize) -> Result<Option<Payload>> {
+    Ok(row.get::<_, Option<Vec<u8>>>(column)?.map(Payload::from))
+}
+
+pub(super) fn status(row: &Row<'_>, column: usize) -> Result<RunStatus> {
+    RunStatus::from_code(row.get(column)?).ok_or_else(|| corrupt(column, "unknown run status"))
+}
+
+/// Ids that were stored one after the other in one blob.
+pub(super) fn ulids<T>(bytes: &[u8], of: impl Fn([u8; 16]) -> T) -> Vec<T> {
+    bytes.chunks_exact(16).map(|chunk| of(chunk.try_into().expect("chunks of 16"))).collect()
+}
+
+pub(super) fn event_ids(row: &Row<'_>, column: usize) -> Result<Vec<EventId>> {
+    Ok(ulids(row.get_ref(column)?.as_blob()?, EventId::from_bytes))
+}
+
+fn step_ref(row: &Row<'_>, id: usize, name: usize) -> Result<Option<StepRef>> {
+    let Some(id) = row.get::<_, Option<String>>(id)? else { return Ok(None) };
+    Ok(Some(StepRef { id: StepId::from(id.as_str()), name: row.get::<_, Option<Arc<str>>>(name)?.unwrap_or_default() }))
+}
+
+pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
+    let step = step_ref(row, 4, 5)?;
+    let kind = match (row.get::<_, u8>(3)?, step) {
+        (1, None) => JobKind::Start,
+        (2, None) => JobKind::Discovery,
+        (3, Some(step)) => JobKind::Step(step),
+        (4, Some(step)) => JobKind::Sleep(step),
+        _ => return Err(corrupt(3, "unknown kind of job")),
+    };
+    Ok(QueueItem {
+        id: JobId { run: run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() },
+        function: function_id(row, 2)?,
+        kind,
+        due: Millis(row.get(6)?),
+        attempt: row.get(7)?,
+        generation: row.get(8)?,
+        version: row.get(9)?,
+        plan_only: row.get(10)?,
+        stack_current: row.get(11)?,
+        group: row.get::<_, Option<i64>>(12)?.map(i64::cast_unsigned),
+    })
+}
+
+/// An event and the runs it started.
+pub(super) fn event(row: &Row<'_>) -> Result<(Event, Vec<RunId>)> {
+    let about: Option<[u8; 16]> = row.get(4)?;
+    let body = match (about, payload(row, 5)?) {
+        (_, Some(body)) => EventBody::Stored(body),
+        (Some(run), None) => EventBody::Lifecycle(RunId::from_bytes(run)),
+        (None, None) => return Err(corrupt(5, "event without content")),
+    };
+    let event =
+        Event { id: event_id(row, 0)?, name: row.get(1)?, external_id: row.get(2)?, ts: Millis(row.get(3)?), body };
+    let runs = match row.get_ref(6)?.as_blob_or_null()? {
+        Some(bytes) => ulids(bytes, RunId::from_bytes),
+        None => Vec::new(),
+    };
+    Ok((event, runs))
+}
+
+pub(super) fn app(row: &Row<'_>) -> Result<App> {
+    Ok(App {
+        id: AppId(Uuid::from_bytes(row.get(0)?)),
+        name: row.get(1)?,
+        url: row.get(2)?,
+        sdk_language: row.get(3)?,
+        sdk_version: row.get(4)?,
+        framework: row.get(5)?,
+        app_version: row.get(6)?,
+        error: row.get(7)?,
+        checksum: row.get(8)?,
+        created_at: Millis(row.get(9)?),
+        archived_at: row.get::<_, Option<i64>>(10)?.map(Millis),
+    })
+}
+
+pub(super) fn function(row: &Row<'_>) -> Result<Function> {
+    let triggers: String = row.get(4)?;
+    Ok(Function {
+        id: function_id(row, 0)?,
+        app: AppId(Uuid::from_bytes(row.get(1)?)),
+        slug: row.get(2)?,
+        name: row.get(3)?,
+        triggers: triggers_from(&triggers).ok_or_else(|| corrupt(4, "unreadable triggers"))?,
+        url: row.get(5)?,
+        step_id: row.get(6)?,
+        retries: row.get(7)?,
+        version: row.get(8)?,
+        config: payload(row, 9)?.unwrap_or_default(),
+        created_at: Millis(row.get(10)?),
+        archived_at: row.get::<_, Option<i64>>(11)?.map(Millis),
+    })
+}
+
+/// The JSON text of a function's triggers.
+pub(super) fn triggers_text(triggers: &[Trigger]) -> String {
+    let items = triggers.iter().map(|trigger| match trigger {
+        Trigger::Event { name, expression } => json!({ "event": name, "expression": expression }),
+        Trigger::Cron { schedule, jitter } => json!({ "cron": schedule, "jitter": jitter }),
+    });
+    Value::Array(items.collect()).to_string()
+}
+
+fn triggers_from(text: &str) -> Option<Vec<Trigger>> {
+    let Value::Array(items) = serde_json::from_str(text).ok()? else { return None };
+    let field = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(Arc::<str>::from);
+    items
+        .iter()
+        .map(|item| match field(item, "event") {
+            Some(name) => Some(Trigger::Event { name, expression: field(item, "expression") }),
+            None => Some(Trigger::Cron { schedule: field(item, "cron")?, jitter: field(item, "jitter") }),
+        })
+        .collect()
+}
+
+/// A row of `steps`: step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value.
+pub(super) fn step(run: RunId, row: &Row<'_>) -> Result<StepRecord> {
+    Ok(StepRecord {
+        run,
+        step: StepRef { id: StepId(row.get(0)?), name: row.get(2)? },
+        op: StepOp::from_code(row.get(1)?).ok_or_else(|| corrupt(1, "unknown op"))?,
+        failed: row.get(3)?,
+        attempt: row.get(4)?,
+        queued_at: Millis(row.get(5)?),
+        started_at: Millis(row.get(6)?),
+        ended_at: Millis(row.get(7)?),
+        input: payload(row, 8)?,
+        value: payload(row, 9)?.unwrap_or_default(),
+    })
+}
+
+/// A row of `attempts`: job_key, generation, step_id, step_name, attempt, started_at, ended_at, status, error, retry_at.
+pub(super) fn attempt(run: RunId, row: &Row<'_>) -> Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        job: JobId { run, key: row.get::<_, i64>(0)?.cast_unsigned() },
+        generation: row.get(1)?,
+        step: step_ref(row, 2, 3)?,
+        attempt: row.get(4)?,
+        started_at: Millis(row.get(5)?),
+        ended_at: Millis(row.get(6)?),
+        status: row.get(7)?,
+        error: payload(row, 8)?.unwrap_or_default(),
+        retry_at: row.get::<_, Option<i64>>(9)?.map(Millis),
+    })
+}

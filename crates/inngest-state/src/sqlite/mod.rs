@@ -1,0 +1,198 @@
+//! The embedded backend: SQLite in WAL mode, one writer with group commit, a pool of readers.
+//!
+//! The writer is a thread of its own. It takes whatever transitions are waiting, applies them in one
+//! database transaction, and answers all of them after the one `fsync`. Reads never wait for it.
+//! Runs that are being worked on are kept in a bounded cache ([`hot_runs`]) that follows each commit.
+
+mod apply;
+mod codec;
+mod hot_runs;
+mod open;
+mod read;
+mod render;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use inngest_core::{App, Clock, Event, EventId, Function, Millis, RunId};
+use inngest_queue::{JobId, QueueItem};
+
+use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace};
+use crate::{Change, CommitError, Committed, RunState, Store, StoreError, Transition};
+use hot_runs::HotRuns;
+use read::Readers;
+use writer::Writer;
+
+/// Where the database lives, and its bounds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of `main.db`; made when it does not exist.
+    pub dir: PathBuf,
+    /// Bytes of hot run states kept in memory; older ones are read again when needed.
+    pub hot_bytes_max: usize,
+}
+
+impl Options {
+    /// The defaults for a database in `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), hot_bytes_max: 16 * 1024 * 1024 }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("main.db")
+    }
+}
+
+/// The embedded store. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Readers,
+    hot: Arc<HotRuns>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+impl SqliteStore {
+    /// Opens the database in `options.dir`, makes it when missing, and brings its schema up to date.
+    /// Blocks; takes the directory's lock until the store is closed or dropped.
+    pub fn open(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let (connection, lock) = open::open(options)?;
+        let hot = Arc::new(HotRuns::new(options.hot_bytes_max));
+        let readers = Readers::new(options.file());
+        let writer = Writer::spawn(connection, lock, Arc::clone(&hot), clock)?;
+        Ok(Self { writer: Arc::new(writer), readers, hot })
+    }
+
+    /// The lock file that tells other processes to keep away from `dir`.
+    #[must_use]
+    pub fn lock_file(dir: &Path) -> PathBuf {
+        dir.join("main.lock")
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
+        self.writer.commit(transition).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
+        if let Some(run) = self.hot.get(id) {
+            return Ok(Some(run));
+        }
+        let seen = self.hot.version(id);
+        let Some(run) = self.readers.read(move |db| db.run_state(id)).await? else { return Ok(None) };
+        let run = Arc::new(run);
+        self.hot.insert_unless_changed(&run, seen);
+        Ok(Some(run))
+    }
+
+    async fn jobs_ready(&self, after: Option<JobId>, limit: usize) -> Result<Vec<QueueItem>, StoreError> {
+        self.readers.read(move |db| db.jobs_ready(after, limit)).await
+    }
+
+    async fn jobs_due(
+        &self,
+        before: Millis,
+        after: Option<(Millis, JobId)>,
+        limit: usize,
+    ) -> Result<Vec<QueueItem>, StoreError> {
+        self.readers.read(move |db| db.jobs_due(before, after, limit)).await
+    }
+
+    async fn next_due(&self, after: Millis) -> Result<Option<Millis>, StoreError> {
+        self.readers.read(move |db| db.next_due(after)).await
+    }
+
+    async fn void_leases(&self, now: Millis) -> Result<(), StoreError> {
+        self.writer.void_leases(now).await
+    }
+
+    async fn definitions(&self) -> Result<(Vec<App>, Vec<Function>), StoreError> {
+        self.readers.read(|db| Ok((db.apps(false)?, db.functions(false)?))).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close();
+    }
+}
+
+#[async_trait]
+impl History for SqliteStore {
+    async fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError> {
+        self.readers.read(move |db| db.event(id)).await
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError> {
+        self.readers.read(move |db| db.events(&filter)).await
+    }
+
+    async fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.readers.read(move |db| db.run_record(id)).await
+    }
+
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.read(move |db| db.runs(&filter)).await
+    }
+
+    async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
+        self.readers.read(move |db| db.trace(id)).await
+    }
+
+    async fn apps(&self) -> Result<Vec<App>, StoreError> {
+        self.readers.read(|db| db.apps(true)).await
+    }
+
+    async fn functions(&self) -> Result<Vec<Function>, StoreError> {
+        self.readers.read(|db| db.functions(true)).await
+    }
+}
+
+impl StoreError {
+    /// Sorts SQLite's error codes into what a caller can do about them.
+    fn of(error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(Code::DiskFull) => Self::DiskFull(text),
+            Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => Self::ReadOnly(text),
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Corrupt(text),
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Locked(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::of(&error)
+    }
+}
+
+/// Follows the committed changes of one transition in the cache.
+fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
+    for change in &transition.changes {
+        match change {
+            Change::PutEvent(event, admits) => hot.admit(event as &Event, admits, committed),
+            Change::StartRun { run, .. } => hot.apply(*run, change),
+            Change::RecordStep(step) => hot.apply(step.run, change),
+            Change::FinishRun(finish) => hot.remove(finish.run),
+            Change::RecordAttempt(_)
+            | Change::PutJob(..)
+            | Change::RemoveJob(_)
+            | Change::PutApp(_)
+            | Change::ArchiveApp(..)
+            | Change::PutFunction(_)
+            | Change::ArchiveFunction(..) => {}
+        }
+    }
+}

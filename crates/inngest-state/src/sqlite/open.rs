@@ -1,0 +1,81 @@
+//! Opening the database file: lock, pragmas, migrations.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Options, SqliteStore};
+use crate::StoreError;
+
+/// Numbered from 1; each brings the schema from its predecessor's version to its own.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+
+/// Opens the database for writing and takes the directory's lock, which is held as long as the file lives.
+pub(super) fn open(options: &Options) -> Result<(Connection, File), StoreError> {
+    let dir = options.dir.display();
+    std::fs::create_dir_all(&options.dir).map_err(|error| StoreError::ReadOnly(format!("{dir}: {error}")))?;
+    let lock = lock(options)?;
+    let mut connection = Connection::open(options.file())?;
+    configure(&connection)?;
+    migrate(&mut connection)?;
+    Ok((connection, lock))
+}
+
+/// A connection for reads only.
+pub(super) fn open_reader(file: &std::path::Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -1024)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn lock(options: &Options) -> Result<File, StoreError> {
+    let path = SqliteStore::lock_file(&options.dir);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| StoreError::ReadOnly(format!("{}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Locked(format!("{} is locked; stop it or use another data directory", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(StoreError::Other(format!("{}: {error}", path.display()))),
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "page_size", 8192)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Other(format!("journal mode WAL is not available here (got {mode})")));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    for (version, sql) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

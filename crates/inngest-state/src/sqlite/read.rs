@@ -1,0 +1,338 @@
+//! The readers: a small pool of read-only connections, used from blocking threads.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use inngest_core::{App, EventId, Function, FunctionId, Millis, RunId, StepId};
+use inngest_queue::{JobId, QueueItem};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use tokio::sync::Semaphore;
+
+use super::{codec, open, render};
+use crate::StoreError;
+use crate::history::{EventFilter, EventRecord, RunFilter, RunRecord, RunTrace};
+use crate::run_state::{RunState, StepMemo};
+
+/// Reads at a time; more callers wait.
+const READERS_MAX: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Readers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    file: PathBuf,
+    places: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { shared: Arc::new(Shared { file, places: Semaphore::new(READERS_MAX), idle: Mutex::default() }) }
+    }
+
+    /// Runs `query` on a thread that may block, on one snapshot of the database.
+    pub(super) async fn read<T, Q>(&self, query: Q) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let _place = self.shared.places.acquire().await.map_err(|_| StoreError::Closed)?;
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = idle.map_or_else(|| open::open_reader(&shared.file), Ok)?;
+            let result = {
+                let snapshot = connection.unchecked_transaction()?;
+                query(&Reader { db: &snapshot })
+            };
+            shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Other(error.to_string()))?
+    }
+
+    pub(super) fn close(&self) {
+        self.shared.places.close();
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Queries on one snapshot.
+pub(super) struct Reader<'c> {
+    db: &'c Connection,
+}
+
+impl Reader<'_> {
+    pub(super) fn run_state(&self, id: RunId) -> Result<Option<RunState>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT function_id, status, event_ids, started_at, correlation_id FROM runs WHERE id = ?1",
+        )?;
+        let run = statement
+            .query_row([id.to_bytes()], |row| {
+                Ok(RunState {
+                    id,
+                    function: codec::function_id(row, 0)?,
+                    status: codec::status(row, 1)?,
+                    event_ids: codec::event_ids(row, 2)?.into(),
+                    event_names: Arc::from([]),
+                    events: Arc::from([]),
+                    steps: Vec::new(),
+                    started_at: row.get::<_, Option<i64>>(3)?.map(Millis),
+                    correlation_id: row.get(4)?,
+                })
+            })
+            .optional()?;
+        let Some(mut run) = run.filter(|run| !run.status.is_final()) else { return Ok(None) };
+        let (mut names, mut bodies) = (Vec::new(), Vec::new());
+        for id in run.event_ids.iter() {
+            if let Some((event, _)) = render::find(self.db, *id)? {
+                bodies.push(render::body(self.db, &event)?);
+                names.push(event.name);
+            }
+        }
+        run.event_names = names.into();
+        run.events = bodies.into();
+        let mut statement =
+            self.db.prepare_cached("SELECT step_id, value FROM steps WHERE run_id = ?1 ORDER BY seq")?;
+        let steps = statement.query_map([id.to_bytes()], |row| {
+            let value = codec::payload(row, 1)?.unwrap_or_default();
+            Ok(Arc::new(StepMemo { id: StepId(row.get(0)?), value }))
+        })?;
+        run.steps = steps.collect::<Result<_, _>>()?;
+        Ok(Some(run))
+    }
+
+    pub(super) fn jobs_ready(&self, after: Option<JobId>, limit: usize) -> Result<Vec<QueueItem>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM jobs WHERE timer IS NULL AND (run_id, key) > (?1, ?2) ORDER BY run_id, key LIMIT ?3",
+            codec::JOB_COLUMNS
+        );
+        let (run, key) = after.map_or(([0; 16], i64::MIN), |job| (job.run.to_bytes(), job.key.cast_signed()));
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let jobs = statement.query_map(params![run, key, limit_of(limit)], codec::job)?;
+        Ok(jobs.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn jobs_due(
+        &self,
+        before: Millis,
+        after: Option<(Millis, JobId)>,
+        limit: usize,
+    ) -> Result<Vec<QueueItem>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM jobs WHERE timer IS NOT NULL AND timer <= ?1 AND timer >= ?2 \
+             AND (timer, run_id, key) > (?2, ?3, ?4) ORDER BY timer, run_id, key LIMIT ?5",
+            codec::JOB_COLUMNS
+        );
+        let (due, run, key) = after
+            .map_or((i64::MIN, [0; 16], i64::MIN), |(due, job)| (due.0, job.run.to_bytes(), job.key.cast_signed()));
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let jobs = statement.query_map(params![before.0, due, run, key, limit_of(limit)], codec::job)?;
+        Ok(jobs.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn next_due(&self, after: Millis) -> Result<Option<Millis>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT timer FROM jobs WHERE timer IS NOT NULL AND timer > ?1 ORDER BY timer LIMIT 1",
+        )?;
+        Ok(statement.query_row([after.0], |row| row.get(0)).optional()?.map(Millis))
+    }
+
+    pub(super) fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError> {
+        let Some((event, runs)) = render::find(self.db, id)? else { return Ok(None) };
+        let body = render::body(self.db, &event)?;
+        Ok(Some(EventRecord { event, body, runs }))
+    }
+
+    pub(super) fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, StoreError> {
+        // An id carries the time of receipt, so the window is a range of ids.
+        let mut query = Query::new(format!("SELECT {} FROM events WHERE 1", codec::EVENT_COLUMNS));
+        if let Some(after) = filter.received_after {
+            query.and("id >= ?", ulid_floor(after));
+        }
+        if let Some(before) = filter.received_before {
+            query.and("id < ?", ulid_floor(Millis(before.0.saturating_add(1))));
+        }
+        if let Some(cursor) = filter.cursor {
+            query.and("id < ?", Value::Blob(cursor.to_bytes().to_vec()));
+        }
+        if let Some(name) = &filter.name {
+            query.and("name = ?", Value::Text(name.clone()));
+        }
+        if !filter.include_internal {
+            query.text.push_str(" AND name NOT LIKE 'inngest/%'");
+        }
+        query.text.push_str(" ORDER BY id DESC");
+        query.limit(filter.limit);
+        let mut statement = self.db.prepare_cached(&query.text)?;
+        let found = statement.query_map(params_from_iter(query.values), codec::event)?.collect::<Result<Vec<_>, _>>()?;
+        found
+            .into_iter()
+            .map(|(event, runs)| Ok(EventRecord { body: render::body(self.db, &event)?, event, runs }))
+            .collect()
+    }
+
+    pub(super) fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE id = ?1");
+        Ok(self.db.prepare_cached(&sql)?.query_row([id.to_bytes()], run_record).optional()?)
+    }
+
+    pub(super) fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
+        if let Some(event) = filter.event {
+            return self.runs_of_event(event, filter);
+        }
+        let mut query = Query::new(format!("SELECT {RUN_COLUMNS} FROM runs WHERE 1"));
+        query.any("status", filter.statuses.iter().map(|status| Value::Integer(*status as i64)).collect(), true);
+        if let Some(functions) = &filter.functions {
+            let ids = functions.iter().map(|FunctionId(id)| Value::Blob(id.as_bytes().to_vec())).collect();
+            query.any("function_id", ids, false);
+        }
+        if let Some(after) = filter.started_after {
+            query.and("started_at >= ?", Value::Integer(after.0));
+        }
+        if let Some(before) = filter.started_before {
+            query.and("started_at <= ?", Value::Integer(before.0));
+        }
+        if let Some(cursor) = filter.cursor {
+            let beyond = if filter.ascending { "id > ?" } else { "id < ?" };
+            query.and(beyond, Value::Blob(cursor.to_bytes().to_vec()));
+        }
+        query.text.push_str(if filter.ascending { " ORDER BY id" } else { " ORDER BY id DESC" });
+        query.limit(filter.limit);
+        let mut statement = self.db.prepare_cached(&query.text)?;
+        let runs = statement.query_map(params_from_iter(query.values), run_record)?;
+        Ok(runs.collect::<Result<_, _>>()?)
+    }
+
+    /// An event names the runs it started, so they are looked up one by one and filtered here.
+    fn runs_of_event(&self, event: EventId, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
+        let Some((_, mut ids)) = render::find(self.db, event)? else { return Ok(Vec::new()) };
+        ids.sort_unstable();
+        if !filter.ascending {
+            ids.reverse();
+        }
+        let beyond = |id: &RunId| {
+            filter.cursor.is_none_or(|cursor| if filter.ascending { *id > cursor } else { *id < cursor })
+        };
+        let mut runs = Vec::new();
+        for id in ids.into_iter().filter(beyond) {
+            if runs.len() == filter.limit {
+                break;
+            }
+            runs.extend(self.run_record(id)?.filter(|run| wanted(run, filter)));
+        }
+        Ok(runs)
+    }
+
+    pub(super) fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
+        let key = id.to_bytes();
+        let mut steps = self.db.prepare_cached(
+            "SELECT step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value \
+             FROM steps WHERE run_id = ?1 ORDER BY seq",
+        )?;
+        let mut attempts = self.db.prepare_cached(
+            "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, status, error, retry_at \
+             FROM attempts WHERE run_id = ?1 ORDER BY ended_at, generation",
+        )?;
+        let mut jobs =
+            self.db.prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
+        let trace = RunTrace {
+            steps: steps.query_map([key], |row| codec::step(id, row))?.collect::<Result<_, _>>()?,
+            attempts: attempts.query_map([key], |row| codec::attempt(id, row))?.collect::<Result<_, _>>()?,
+            jobs: jobs.query_map([key], codec::job)?.collect::<Result<_, _>>()?,
+        };
+        Ok(trace)
+    }
+
+    pub(super) fn apps(&self, archived: bool) -> Result<Vec<App>, StoreError> {
+        let only = if archived { "" } else { "WHERE archived_at IS NULL" };
+        let sql = format!("SELECT {} FROM apps {only} ORDER BY id", codec::APP_COLUMNS);
+        Ok(self.db.prepare(&sql)?.query_map([], codec::app)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Functions by id; without `archived`, those that are active or have jobs left.
+    pub(super) fn functions(&self, archived: bool) -> Result<Vec<Function>, StoreError> {
+        let only = if archived {
+            ""
+        } else {
+            "WHERE archived_at IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE jobs.function_id = functions.id)"
+        };
+        let sql = format!("SELECT {} FROM functions {only} ORDER BY id", codec::FUNCTION_COLUMNS);
+        Ok(self.db.prepare(&sql)?.query_map([], codec::function)?.collect::<Result<_, _>>()?)
+    }
+}
+
+const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error";
+
+fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
+    let id = codec::run_id(row, 0)?;
+    Ok(RunRecord {
+        id,
+        function: codec::function_id(row, 1)?,
+        status: codec::status(row, 2)?,
+        event_ids: codec::event_ids(row, 3)?,
+        event_name: row.get(4)?,
+        queued_at: id.timestamp(),
+        started_at: row.get::<_, Option<i64>>(5)?.map(Millis),
+        ended_at: row.get::<_, Option<i64>>(6)?.map(Millis),
+        output: codec::payload(row, 7)?,
+        error: codec::payload(row, 8)?,
+    })
+}
+
+fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
+    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+        && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
+        && filter.started_after.is_none_or(|after| run.started_at.is_some_and(|at| at >= after))
+        && filter.started_before.is_none_or(|before| run.started_at.is_some_and(|at| at <= before))
+}
+
+/// The smallest ULID of a time.
+fn ulid_floor(at: Millis) -> Value {
+    let ms = at.0.clamp(0, (1 << 48) - 1).cast_unsigned();
+    Value::Blob((u128::from(ms) << 80).to_be_bytes().to_vec())
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A `WHERE` that grows.
+struct Query {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Query {
+    fn new(text: String) -> Self {
+        Self { text, values: Vec::new() }
+    }
+
+    fn and(&mut self, condition: &str, value: Value) {
+        self.text.push_str(" AND ");
+        self.text.push_str(condition);
+        self.values.push(value);
+    }
+
+    /// `column` is one of `values`; none of them means any when `empty_is_any`, else nothing.
+    fn any(&mut self, column: &str, values: Vec<Value>, empty_is_any: bool) {
+        if values.is_empty() {
+            self.text.push_str(if empty_is_any { "" } else { " AND 0" });
+            return;
+        }
+        self.text.push_str(" AND ");
+        self.text.push_str(column);
+        self.text.push_str(" IN (?");
+        self.text.push_str(&",?".repeat(values.len() - 1));
+        self.text.push(')');
+        self.values.extend(values);
+    }
+
+    fn limit(&mut self, limit: usize) {
+        self.text.push_str(" LIMIT ?");
+        self.values.push(Value::Integer(limit_of(limit)));
+    }
+}

@@ -1,0 +1,208 @@
+//! The one writer: a thread that commits whatever is waiting, many transitions to one `fsync`.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use inngest_core::{Clock, Millis};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::apply::{Applied, Statements};
+use super::follow;
+use super::hot_runs::HotRuns;
+use crate::{CommitError, Committed, StoreError, Transition};
+
+/// Transitions that may wait for the writer; more callers wait for a place.
+const WAITING_MAX: usize = 16_384;
+
+/// Transitions of one database transaction; the rest waits for the next.
+const BATCH_MAX: usize = 1_024;
+
+/// Expired idempotency keys are removed in passing: so many after every such number of batches.
+const EXPIRE_EVERY: u32 = 256;
+const EXPIRE_ROWS: u32 = 4_096;
+
+type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+
+enum Command {
+    Commit(Box<(Transition, Answer)>),
+    VoidLeases(Millis, oneshot::Sender<Result<(), StoreError>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Handle of the writer thread.
+pub(super) struct Writer {
+    commands: mpsc::Sender<Command>,
+    /// Joined when the last handle goes, so that the lock is free when the store is dropped.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn spawn(
+        connection: Connection,
+        lock: File,
+        hot: Arc<HotRuns>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let (commands, inbox) = mpsc::channel(WAITING_MAX);
+        let thread = Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                run(&connection, inbox, &hot, &*clock);
+                drop(connection);
+                drop(lock);
+            })
+            .map_err(|error| StoreError::Other(format!("no thread for the writer: {error}")))?;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+
+    pub(super) async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Commit(Box::new((transition, answer)));
+        self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(super) async fn void_leases(&self, now: Millis) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::VoidLeases(now, answer)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(super) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.commands.send(Command::Close(answer)).await.is_ok() {
+            // An error means that the thread is gone, which is what was asked for.
+            let _gone = answered.await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let (dummy, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.commands, dummy));
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer was logged by the panic hook; every commit since failed as Closed.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, mut inbox: mpsc::Receiver<Command>, hot: &HotRuns, clock: &dyn Clock) {
+    let mut statements = match Statements::prepare(connection) {
+        Ok(statements) => statements,
+        Err(error) => {
+            tracing::error!(%error, "the store's statements do not fit its schema");
+            return;
+        }
+    };
+    // Larger than any number given before, also by an earlier process.
+    let mut seq = clock.now().0.saturating_mul(1_000);
+    let mut batches = 0_u32;
+    let mut batch: Vec<Box<(Transition, Answer)>> = Vec::new();
+    while let Some(first) = inbox.blocking_recv() {
+        let mut next = Some(first);
+        let mut other = None;
+        while let Some(command) = next {
+            match command {
+                Command::Commit(commit) => batch.push(commit),
+                command => {
+                    other = Some(command);
+                    break;
+                }
+            }
+            next = if batch.len() < BATCH_MAX { inbox.try_recv().ok() } else { None };
+        }
+        if !batch.is_empty() {
+            commit_batch(connection, &mut statements, hot, clock.now(), &mut seq, &mut batch);
+            batches = batches.wrapping_add(1);
+        }
+        if batches % EXPIRE_EVERY == 1 {
+            expire(connection, clock.now());
+        }
+        match other {
+            Some(Command::VoidLeases(now, answer)) => {
+                // The caller may have stopped waiting.
+                let _unheard = answer.send(void_leases(connection, now).map_err(StoreError::from));
+            }
+            Some(Command::Close(answer)) => {
+                inbox.close();
+                let _unheard = answer.send(());
+                return;
+            }
+            Some(Command::Commit(_)) | None => {}
+        }
+    }
+}
+
+/// Commits the batch. When the database refuses one transaction, each transition gets a transaction of its
+/// own, so that one that cannot be stored does not fail its neighbours.
+fn commit_batch(
+    connection: &Connection,
+    statements: &mut Statements<'_>,
+    hot: &HotRuns,
+    now: Millis,
+    seq: &mut i64,
+    batch: &mut Vec<Box<(Transition, Answer)>>,
+) {
+    let together = commit_all(connection, statements, now, seq, batch.iter().map(|commit| &commit.0));
+    match together {
+        Ok(applied) => {
+            for (commit, applied) in batch.drain(..).zip(applied) {
+                answer(hot, *commit, Ok(applied));
+            }
+        }
+        Err(error) if batch.len() == 1 => {
+            let commit = batch.pop().expect("there is one");
+            answer(hot, *commit, Err(StoreError::of(&error)));
+        }
+        Err(_) => {
+            for commit in batch.drain(..) {
+                let alone = commit_all(connection, statements, now, seq, std::iter::once(&commit.0));
+                let result = alone.map(|mut applied| applied.pop().expect("one in, one out"));
+                answer(hot, *commit, result.map_err(|error| StoreError::of(&error)));
+            }
+        }
+    }
+}
+
+fn commit_all<'t>(
+    connection: &Connection,
+    statements: &mut Statements<'_>,
+    now: Millis,
+    seq: &mut i64,
+    transitions: impl Iterator<Item = &'t Transition>,
+) -> rusqlite::Result<Vec<Applied>> {
+    let database = connection.unchecked_transaction()?;
+    let applied = transitions.map(|transition| statements.apply(transition, now, seq)).collect::<Result<_, _>>()?;
+    database.commit()?;
+    Ok(applied)
+}
+
+fn answer(hot: &HotRuns, (transition, answer): (Transition, Answer), result: Result<Applied, StoreError>) {
+    let result = match result {
+        Ok(Ok(committed)) => {
+            follow(hot, &transition, &committed);
+            Ok(committed)
+        }
+        Ok(Err(rejected)) => Err(CommitError::Rejected(rejected)),
+        Err(error) => Err(CommitError::Store(error)),
+    };
+    // The caller may have stopped waiting; what is committed stays committed.
+    let _unheard = answer.send(result);
+}
+
+fn void_leases(connection: &Connection, now: Millis) -> rusqlite::Result<()> {
+    connection.execute("UPDATE jobs SET generation = generation + 1 WHERE due <= ?1", [now.0])?;
+    Ok(())
+}
+
+fn expire(connection: &Connection, now: Millis) {
+    let sql = "DELETE FROM idempotency WHERE (function_id, key) IN \
+               (SELECT function_id, key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
+    if let Err(error) = connection.execute(sql, rusqlite::params![now.0, EXPIRE_ROWS]) {
+        tracing::warn!(%error, "expired idempotency keys could not be removed");
+    }
+}
