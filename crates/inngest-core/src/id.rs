@@ -21,6 +21,9 @@ macro_rules! ulid_id {
         pub struct $name(pub Ulid);
 
         impl $name {
+            /// Larger than every other id.
+            pub const MAX: Self = Self(Ulid(u128::MAX));
+
             /// The time part.
             #[must_use]
             pub fn timestamp(self) -> Millis {

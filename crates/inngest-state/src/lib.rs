@@ -4,6 +4,8 @@
 //! whole or not at all. [`Store`] is the write side and the hot reads, [`History`] the reads of the APIs.
 //! Backends: [`sqlite`].
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod history;
 pub mod lifecycle;
 pub mod run_state;
@@ -71,8 +73,8 @@ pub enum CommitError {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Applies a transition atomically and resolves when it is on disk. If the caller stops waiting, the
-    /// transition may still be applied.
-    async fn commit(&self, transition: Transition) -> Result<Committed, CommitError>;
+    /// transition may still be applied. It is shared, so that a caller can try it again after a failure.
+    async fn commit(&self, transition: Arc<Transition>) -> Result<Committed, CommitError>;
 
     /// A run that has not ended, with its events and memoised steps; `None` when unknown or ended. Sees
     /// every commit that was acknowledged before the call.

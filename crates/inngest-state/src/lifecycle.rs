@@ -86,7 +86,6 @@ pub fn emits(trigger_event: &str) -> bool {
     trigger_event != event::FUNCTION_FINISHED && trigger_event != event::FUNCTION_FAILED
 }
 
-
 fn push_display(out: &mut Vec<u8>, value: &dyn std::fmt::Display) {
     use std::io::Write as _;
     write!(out, "{value}").expect("writing to a Vec cannot fail");

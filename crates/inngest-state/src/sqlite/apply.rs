@@ -62,10 +62,14 @@ impl<'c> Statements<'c> {
                  VALUES (?1,?2,?3,?4,?5,?6)")?,
             start_run: sql("UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1 AND started_at IS NULL")?,
             step_exists: sql("SELECT 1 FROM steps WHERE run_id = ?1 AND step_id = ?2")?,
-            record_step: sql("INSERT OR IGNORE INTO steps (run_id, step_id, seq, op, name, failed, attempt, queued_at, \
-                 started_at, ended_at, input, value) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")?,
-            record_attempt: sql("INSERT OR IGNORE INTO attempts (run_id, job_key, generation, step_id, step_name, attempt, \
-                 started_at, ended_at, status, error, retry_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")?,
+            record_step: sql(
+                "INSERT OR IGNORE INTO steps (run_id, step_id, seq, op, name, failed, attempt, queued_at, \
+                 started_at, ended_at, input, value) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+            )?,
+            record_attempt: sql(
+                "INSERT OR IGNORE INTO attempts (run_id, job_key, generation, step_id, step_name, attempt, \
+                 started_at, ended_at, status, error, retry_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+            )?,
             put_job: sql(&put_job)?,
             group_job: sql("SELECT 1 FROM jobs WHERE run_id = ?1 AND plan_group = ?2 LIMIT 1")?,
             remove_job: sql("DELETE FROM jobs WHERE run_id = ?1 AND key = ?2")?,
@@ -292,7 +296,8 @@ impl<'c> Statements<'c> {
 }
 
 fn put_app(connection: &Connection, app: &App) -> rusqlite::Result<()> {
-    let sql = format!("INSERT OR REPLACE INTO apps ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", codec::APP_COLUMNS);
+    let sql =
+        format!("INSERT OR REPLACE INTO apps ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", codec::APP_COLUMNS);
     connection.execute(
         &sql,
         params![
@@ -316,8 +321,10 @@ fn archive_app(connection: &Connection, app: AppId, at: Millis) -> rusqlite::Res
     let id = app.0.as_bytes();
     connection.execute("DELETE FROM apps WHERE id = ?1 AND name = ''", [id])?;
     connection.execute("UPDATE apps SET archived_at = ?2 WHERE id = ?1 AND archived_at IS NULL", params![id, at.0])?;
-    connection
-        .execute("UPDATE functions SET archived_at = ?2 WHERE app_id = ?1 AND archived_at IS NULL", params![id, at.0])?;
+    connection.execute(
+        "UPDATE functions SET archived_at = ?2 WHERE app_id = ?1 AND archived_at IS NULL",
+        params![id, at.0],
+    )?;
     Ok(())
 }
 

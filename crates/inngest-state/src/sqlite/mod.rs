@@ -32,13 +32,15 @@ pub struct Options {
     pub dir: PathBuf,
     /// Bytes of hot run states kept in memory; older ones are read again when needed.
     pub hot_bytes_max: usize,
+    /// The database never grows beyond this; commits then fail as on a full disk. `None`: the disk is the limit.
+    pub size_bytes_max: Option<u64>,
 }
 
 impl Options {
     /// The defaults for a database in `dir`.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), hot_bytes_max: 16 * 1024 * 1024 }
+        Self { dir: dir.into(), hot_bytes_max: 16 * 1024 * 1024, size_bytes_max: None }
     }
 
     fn file(&self) -> PathBuf {
@@ -80,7 +82,7 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
+    async fn commit(&self, transition: Arc<Transition>) -> Result<Committed, CommitError> {
         self.writer.commit(transition).await
     }
 

@@ -11,6 +11,9 @@ use crate::StoreError;
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
 
+/// Size of a database page: fewer, larger pages make a group commit cheaper.
+const PAGE_BYTES: u32 = 8192;
+
 /// Opens the database for writing and takes the directory's lock, which is held as long as the file lives.
 pub(super) fn open(options: &Options) -> Result<(Connection, File), StoreError> {
     let dir = options.dir.display();
@@ -19,6 +22,13 @@ pub(super) fn open(options: &Options) -> Result<(Connection, File), StoreError> 
     let mut connection = Connection::open(options.file())?;
     configure(&connection)?;
     migrate(&mut connection)?;
+    if let Some(bytes) = options.size_bytes_max {
+        connection.pragma_update(
+            None,
+            "max_page_count",
+            i64::try_from(bytes / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX),
+        )?;
+    }
     Ok((connection, lock))
 }
 
@@ -52,7 +62,7 @@ fn lock(options: &Options) -> Result<File, StoreError> {
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Other(format!("journal mode WAL is not available here (got {mode})")));

@@ -135,9 +135,9 @@ impl Reader<'_> {
     }
 
     pub(super) fn next_due(&self, after: Millis) -> Result<Option<Millis>, StoreError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT timer FROM jobs WHERE timer IS NOT NULL AND timer > ?1 ORDER BY timer LIMIT 1",
-        )?;
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT timer FROM jobs WHERE timer IS NOT NULL AND timer > ?1 ORDER BY timer LIMIT 1")?;
         Ok(statement.query_row([after.0], |row| row.get(0)).optional()?.map(Millis))
     }
 
@@ -168,7 +168,8 @@ impl Reader<'_> {
         query.text.push_str(" ORDER BY id DESC");
         query.limit(filter.limit);
         let mut statement = self.db.prepare_cached(&query.text)?;
-        let found = statement.query_map(params_from_iter(query.values), codec::event)?.collect::<Result<Vec<_>, _>>()?;
+        let found =
+            statement.query_map(params_from_iter(query.values), codec::event)?.collect::<Result<Vec<_>, _>>()?;
         found
             .into_iter()
             .map(|(event, runs)| Ok(EventRecord { body: render::body(self.db, &event)?, event, runs }))
@@ -214,9 +215,8 @@ impl Reader<'_> {
         if !filter.ascending {
             ids.reverse();
         }
-        let beyond = |id: &RunId| {
-            filter.cursor.is_none_or(|cursor| if filter.ascending { *id > cursor } else { *id < cursor })
-        };
+        let beyond =
+            |id: &RunId| filter.cursor.is_none_or(|cursor| if filter.ascending { *id > cursor } else { *id < cursor });
         let mut runs = Vec::new();
         for id in ids.into_iter().filter(beyond) {
             if runs.len() == filter.limit {
@@ -237,8 +237,9 @@ impl Reader<'_> {
             "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, status, error, retry_at \
              FROM attempts WHERE run_id = ?1 ORDER BY ended_at, generation",
         )?;
-        let mut jobs =
-            self.db.prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
+        let mut jobs = self
+            .db
+            .prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
         let trace = RunTrace {
             steps: steps.query_map([key], |row| codec::step(id, row))?.collect::<Result<_, _>>()?,
             attempts: attempts.query_map([key], |row| codec::attempt(id, row))?.collect::<Result<_, _>>()?,

@@ -25,8 +25,11 @@ const EXPIRE_ROWS: u32 = 4_096;
 
 type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
+/// A transition whose caller waits.
+type Pending = (Arc<Transition>, Answer);
+
 enum Command {
-    Commit(Box<(Transition, Answer)>),
+    Commit(Pending),
     VoidLeases(Millis, oneshot::Sender<Result<(), StoreError>>),
     Close(oneshot::Sender<()>),
 }
@@ -57,9 +60,9 @@ impl Writer {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    pub(super) async fn commit(&self, transition: Transition) -> Result<Committed, CommitError> {
+    pub(super) async fn commit(&self, transition: Arc<Transition>) -> Result<Committed, CommitError> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::Commit(Box::new((transition, answer)));
+        let command = Command::Commit((transition, answer));
         self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
@@ -101,7 +104,7 @@ fn run(connection: &Connection, mut inbox: mpsc::Receiver<Command>, hot: &HotRun
     // Larger than any number given before, also by an earlier process.
     let mut seq = clock.now().0.saturating_mul(1_000);
     let mut batches = 0_u32;
-    let mut batch: Vec<Box<(Transition, Answer)>> = Vec::new();
+    let mut batch: Vec<Pending> = Vec::new();
     while let Some(first) = inbox.blocking_recv() {
         let mut next = Some(first);
         let mut other = None;
@@ -145,24 +148,24 @@ fn commit_batch(
     hot: &HotRuns,
     now: Millis,
     seq: &mut i64,
-    batch: &mut Vec<Box<(Transition, Answer)>>,
+    batch: &mut Vec<Pending>,
 ) {
-    let together = commit_all(connection, statements, now, seq, batch.iter().map(|commit| &commit.0));
+    let together = commit_all(connection, statements, now, seq, batch.iter().map(|commit| &*commit.0));
     match together {
         Ok(applied) => {
             for (commit, applied) in batch.drain(..).zip(applied) {
-                answer(hot, *commit, Ok(applied));
+                answer(hot, commit, Ok(applied));
             }
         }
         Err(error) if batch.len() == 1 => {
             let commit = batch.pop().expect("there is one");
-            answer(hot, *commit, Err(StoreError::of(&error)));
+            answer(hot, commit, Err(StoreError::of(&error)));
         }
         Err(_) => {
             for commit in batch.drain(..) {
-                let alone = commit_all(connection, statements, now, seq, std::iter::once(&commit.0));
+                let alone = commit_all(connection, statements, now, seq, std::iter::once(&*commit.0));
                 let result = alone.map(|mut applied| applied.pop().expect("one in, one out"));
-                answer(hot, *commit, result.map_err(|error| StoreError::of(&error)));
+                answer(hot, commit, result.map_err(|error| StoreError::of(&error)));
             }
         }
     }
@@ -181,7 +184,7 @@ fn commit_all<'t>(
     Ok(applied)
 }
 
-fn answer(hot: &HotRuns, (transition, answer): (Transition, Answer), result: Result<Applied, StoreError>) {
+fn answer(hot: &HotRuns, (transition, answer): Pending, result: Result<Applied, StoreError>) {
     let result = match result {
         Ok(Ok(committed)) => {
             follow(hot, &transition, &committed);
