@@ -7,6 +7,7 @@
 pub mod app;
 pub mod canonical;
 pub mod clock;
+pub mod crash;
 pub mod entropy;
 pub mod event;
 pub mod function;

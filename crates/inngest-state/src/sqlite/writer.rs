@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use inngest_core::{Clock, Millis};
+use inngest_core::{Clock, Millis, crash};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -180,7 +180,9 @@ fn commit_all<'t>(
 ) -> rusqlite::Result<Vec<Applied>> {
     let database = connection.unchecked_transaction()?;
     let applied = transitions.map(|transition| statements.apply(transition, now, seq)).collect::<Result<_, _>>()?;
+    crash::point("store.before_commit");
     database.commit()?;
+    crash::point("store.after_commit");
     Ok(applied)
 }
 

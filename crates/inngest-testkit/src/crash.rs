@@ -1,0 +1,322 @@
+//! The crash runner: kills the real server again and again under a mixed load, then checks that every
+//! acknowledged event ended in exactly its runs, that no memoised step was forgotten and that no run hangs.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use inngest_core::crash;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use crate::client::is_final;
+use crate::server::Options;
+use crate::stub::{op, step_id};
+use crate::{Answer, Call, Client, Server, StubApp, StubFunction, wait_until};
+
+/// Senders at a time.
+const SENDERS: usize = 8;
+
+/// Pause of a sender between two requests.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// All runs have ended so long after the last restart, or they hang.
+const END_WITHIN: Duration = Duration::from_secs(90);
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The `inngest` binary.
+    pub binary: PathBuf,
+    /// How often the server dies.
+    pub kills: u32,
+    /// Chooses moments and points; the same seed chooses the same.
+    pub seed: u64,
+}
+
+/// What came of it. All counts but the first three should be zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Acknowledged events.
+    pub events: usize,
+    /// Runs they started.
+    pub runs: usize,
+    /// How often the server died.
+    pub kills: u32,
+    /// Acknowledged events that are gone, or that miss a run.
+    pub lost: Vec<String>,
+    /// Events with too many runs, and runs with more than one end.
+    pub doubled: Vec<String>,
+    /// Runs whose app was called without a memo that an earlier call had, or with another value.
+    pub forgotten: Vec<String>,
+    /// Runs that did not end, or ended with another status than they must.
+    pub hanging: Vec<String>,
+    /// Longest time from a restart to healthy.
+    pub healthy_after_max: Duration,
+}
+
+impl Verdict {
+    /// Whether nothing was lost, doubled, forgotten or left hanging.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.lost.is_empty() && self.doubled.is_empty() && self.forgotten.is_empty() && self.hanging.is_empty()
+    }
+}
+
+/// The events of the load, each with the functions it starts and how their runs must end.
+const EVENTS: [(&str, &[(&str, &str)]); 6] = [
+    ("crash/hello", &[("hello", "Completed")]),
+    ("crash/steps", &[("steps", "Completed")]),
+    ("crash/retry", &[("retry", "Completed")]),
+    ("crash/parallel", &[("parallel", "Completed")]),
+    ("crash/fail", &[("fail", "Failed")]),
+    ("crash/both", &[("both-a", "Completed"), ("both-b", "Completed")]),
+];
+
+/// Runs the plan.
+pub async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
+    let dir = tempfile::tempdir()?;
+    let memory = Arc::new(Memory::default());
+    let app = StubApp::serve_with("crash", functions(&memory), false).await?;
+    let mut server = Server::start(Options::new(&plan.binary, dir.path())?).await?;
+    app.register(server.client()).await?;
+    let load = Load::start(server.client().clone());
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut verdict = Verdict::default();
+    for kill in 0..plan.kills {
+        // Every other death comes at a named point, armed at the restart before it.
+        if kill % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(random.random_range(20..400))).await;
+        } else if server.exited(Duration::from_secs(2)).await.is_err() {
+            eprintln!("kill {kill}: the armed point was not passed, SIGKILL instead");
+        }
+        server = server.kill_and_restart(crash_env(kill + 1, plan.kills, &mut random)).await?;
+        verdict.healthy_after_max = verdict.healthy_after_max.max(server.healthy_after);
+        verdict.kills += 1;
+    }
+    let acknowledged = load.stop().await;
+    judge(server.client(), &acknowledged, &mut verdict).await?;
+    verdict.forgotten = memory.forgotten();
+    Ok(verdict)
+}
+
+/// Arms a point for the odd kills that are still to come.
+fn crash_env(next_kill: u32, kills: u32, random: &mut StdRng) -> Vec<(String, String)> {
+    if next_kill % 2 == 0 || next_kill >= kills {
+        return Vec::new();
+    }
+    let point = crash::POINTS[random.random_range(0..crash::POINTS.len())];
+    vec![(crash::VARIABLE.to_owned(), format!("{point}:{}", random.random_range(1..120)))]
+}
+
+/// What calls to the app have shown so far: the memos of each run.
+#[derive(Default)]
+struct Memory {
+    runs: Mutex<HashMap<String, HashMap<String, Value>>>,
+    problems: Mutex<Vec<String>>,
+}
+
+impl Memory {
+    /// Compares a call with what earlier calls of its run had. Calls of one run come one after the other,
+    /// except those for planned steps, which are not checked for what they miss.
+    fn check(&self, call: &Call) {
+        let Some(steps) = call.body["steps"].as_object() else { return };
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = runs.entry(call.run().to_owned()).or_default();
+        let discovery = call.step == "step";
+        for (id, value) in known.iter() {
+            let problem = match steps.get(id) {
+                None if discovery => "is forgotten",
+                Some(now) if now != value => "has another value",
+                _ => continue,
+            };
+            let text = format!("run {}: step {id} {problem}", call.run());
+            self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        known.extend(steps.iter().map(|(id, value)| (id.clone(), value.clone())));
+    }
+
+    fn forgotten(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn functions(memory: &Arc<Memory>) -> Vec<StubFunction> {
+    let function = |id: &str, event: &str, script: fn(&Call) -> Answer| {
+        let memory = Arc::clone(memory);
+        StubFunction::new(id, event, move |call| {
+            memory.check(call);
+            script(call)
+        })
+    };
+    let hello = |_: &Call| Answer::Return(json!({ "hello": true }));
+    vec![
+        function("hello", "crash/hello", hello),
+        function("steps", "crash/steps", steps),
+        function("retry", "crash/retry", retry),
+        function("parallel", "crash/parallel", parallel),
+        function("fail", "crash/fail", |_| Answer::fatal("on purpose")),
+        function("both-a", "crash/both", hello),
+        function("both-b", "crash/both", steps),
+    ]
+}
+
+/// Two steps, a sleep, one more step. Every execution of a step has a value of its own, so that a step that
+/// was executed again after it was memoised is seen as a changed value.
+fn steps(call: &Call) -> Answer {
+    for name in ["one", "two"] {
+        if call.memo(name).is_none() {
+            return Answer::step(name, &unique());
+        }
+    }
+    if call.memo("nap").is_none() {
+        return Answer::Ops(json!([op("Sleep", "nap", json!({ "name": "300ms" }))]));
+    }
+    if call.memo("three").is_none() {
+        return Answer::step("three", &unique());
+    }
+    Answer::Return(json!("done"))
+}
+
+/// A step that fails at its first attempt.
+fn retry(call: &Call) -> Answer {
+    match call.memo("flaky") {
+        Some(_) => Answer::Return(json!("done")),
+        None if call.attempt() == 0 => Answer::Ops(json!([op(
+            "StepError",
+            "flaky",
+            json!({ "error": { "name": "Error", "message": "not yet" } })
+        )])),
+        None => Answer::step("flaky", &unique()),
+    }
+}
+
+/// Three planned steps and a join.
+fn parallel(call: &Call) -> Answer {
+    let names = ["p", "q", "r"];
+    if let Some(name) = names.into_iter().find(|name| call.step == step_id(name)) {
+        return Answer::step(name, &unique());
+    }
+    let missing: Vec<Value> = names
+        .into_iter()
+        .filter(|name| call.memo(name).is_none())
+        .map(|name| op("StepPlanned", name, json!({})))
+        .collect();
+    if missing.is_empty() { Answer::Return(json!("joined")) } else { Answer::Ops(Value::Array(missing)) }
+}
+
+fn unique() -> Value {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    json!(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An acknowledged event: its id and its kind.
+type Acknowledged = (String, usize);
+
+struct Load {
+    stop: Arc<AtomicBool>,
+    senders: Vec<tokio::task::JoinHandle<Vec<Acknowledged>>>,
+}
+
+impl Load {
+    fn start(client: Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = |index: usize| {
+            let (client, stop) = (client.clone(), Arc::clone(&stop));
+            tokio::spawn(async move { send_until(&client, &stop, index).await })
+        };
+        Self { senders: (0..SENDERS).map(sender).collect(), stop: Arc::clone(&stop) }
+    }
+
+    async fn stop(self) -> Vec<Acknowledged> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for sender in self.senders {
+            all.extend(sender.await.unwrap_or_default());
+        }
+        all
+    }
+}
+
+/// Sends one to three events a request. A request that fails may or may not have been accepted: nothing was
+/// promised, so nothing is expected of it.
+async fn send_until(client: &Client, stop: &AtomicBool, first: usize) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let mut turn = first;
+    while !stop.load(Ordering::Relaxed) {
+        let kinds: Vec<usize> = (0..=turn % 3).map(|more| (turn + more) % EVENTS.len()).collect();
+        let events: Vec<Value> =
+            kinds.iter().map(|kind| json!({ "name": EVENTS[*kind].0, "data": { "pad": "x".repeat(100) } })).collect();
+        if let Ok(ids) = client.send(&Value::Array(events)).await {
+            acknowledged.extend(ids.into_iter().zip(kinds));
+        }
+        turn += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+    acknowledged
+}
+
+async fn judge(client: &Client, acknowledged: &[Acknowledged], verdict: &mut Verdict) -> anyhow::Result<()> {
+    verdict.events = acknowledged.len();
+    let deadline = tokio::time::Instant::now() + END_WITHIN;
+    for (event, kind) in acknowledged {
+        let expected = EVENTS[*kind].1;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let ended = wait_until("ended", left, async || {
+            let runs = client.runs_of(event).await.ok()?;
+            (runs.len() >= expected.len() && runs.iter().all(|run| is_final(run["status"].as_str()))).then_some(runs)
+        })
+        .await;
+        let runs = match ended {
+            Ok(runs) => runs,
+            Err(_) => client.runs_of(event).await?,
+        };
+        verdict.runs += runs.len();
+        compare(event, expected, &runs, verdict);
+    }
+    let ends = count_ends(client).await?;
+    for (run, count) in ends.into_iter().filter(|(_, count)| *count > 1) {
+        verdict.doubled.push(format!("run {run} ended {count} times"));
+    }
+    Ok(())
+}
+
+fn compare(event: &str, expected: &[(&str, &str)], runs: &[Value], verdict: &mut Verdict) {
+    let slug = |run: &Value| run["function_slug"].as_str().unwrap_or_default().to_owned();
+    for (function, status) in expected {
+        let of_function: Vec<&Value> = runs.iter().filter(|run| slug(run) == format!("crash-{function}")).collect();
+        match of_function[..] {
+            [] => verdict.lost.push(format!("event {event} has no run of {function}")),
+            [run] if run["status"] == *status => {}
+            [run] => {
+                verdict.hanging.push(format!("run {} of {function} is {}, not {status}", run["run_id"], run["status"]))
+            }
+            _ => verdict.doubled.push(format!("event {event} has {} runs of {function}", of_function.len())),
+        }
+    }
+    let known: HashSet<String> = expected.iter().map(|(function, _)| format!("crash-{function}")).collect();
+    if let Some(run) = runs.iter().find(|run| !known.contains(&slug(run))) {
+        verdict.doubled.push(format!("event {event} has a run of {}", slug(run)));
+    }
+}
+
+/// How many `inngest/function.finished` events each run has.
+async fn count_ends(client: &Client) -> anyhow::Result<HashMap<String, u32>> {
+    let mut ends = HashMap::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!(
+            "/v1/events?limit=100&name=inngest/function.finished&include_internal=true&received_after=2020-01-01{cursor}"
+        );
+        let page = client.get(&path).await?;
+        let Some(events) = page["data"].as_array().filter(|events| !events.is_empty()) else { return Ok(ends) };
+        for event in events {
+            *ends.entry(event["data"]["run_id"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
+        }
+        let last = events.last().and_then(|event| event["internal_id"].as_str()).unwrap_or_default();
+        cursor = format!("&cursor={last}");
+    }
+}

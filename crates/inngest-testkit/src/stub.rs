@@ -1,0 +1,371 @@
+//! An app that speaks the SDK protocol, in plain JSON, and misbehaves on demand.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use serde_json::{Value, json};
+use sha1::{Digest as _, Sha1};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::Client;
+
+/// The id an SDK sends for a step: lower-case SHA-1 of the user's id.
+#[must_use]
+pub fn step_id(name: &str) -> String {
+    Sha1::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One call of the server.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `fnId` of the query.
+    pub function: String,
+    /// `stepId` of the query.
+    pub step: String,
+    /// Request headers.
+    pub headers: http::HeaderMap,
+    /// Path and query.
+    pub target: String,
+    /// The body as received.
+    pub raw: Bytes,
+    /// The body, parsed.
+    pub body: Value,
+}
+
+impl Call {
+    /// `ctx.run_id`.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        self.body["ctx"]["run_id"].as_str().unwrap_or_default()
+    }
+
+    /// `ctx.attempt`.
+    #[must_use]
+    pub fn attempt(&self) -> u64 {
+        self.body["ctx"]["attempt"].as_u64().unwrap_or_default()
+    }
+
+    /// The memoised value of a step, by the user's name for it.
+    #[must_use]
+    pub fn memo(&self, name: &str) -> Option<&Value> {
+        self.body["steps"].get(step_id(name))
+    }
+}
+
+/// What the app answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 206 with these ops.
+    Ops(Value),
+    /// 200 with this result.
+    Return(Value),
+    /// Any HTTP reply; SDK headers are not added.
+    Raw {
+        /// Status.
+        status: u16,
+        /// All headers.
+        headers: Vec<(String, String)>,
+        /// Body.
+        body: Bytes,
+    },
+    /// As an SDK: status and body, with `x-inngest-sdk` and these headers.
+    Sdk {
+        /// Status.
+        status: u16,
+        /// More headers.
+        headers: Vec<(String, String)>,
+        /// Body.
+        body: Bytes,
+    },
+    /// Closes the connection without a reply.
+    Nothing,
+    /// Waits, then answers.
+    After(Duration, Box<Answer>),
+}
+
+impl Answer {
+    /// A finished step.
+    #[must_use]
+    pub fn step(name: &str, data: &Value) -> Self {
+        Self::Ops(json!([op("StepRun", name, json!({ "data": data }))]))
+    }
+
+    /// A function error that may be retried.
+    #[must_use]
+    pub fn error(message: &str) -> Self {
+        let body = json!({ "name": "Error", "message": message, "stack": "at stub" }).to_string();
+        Self::Sdk { status: 500, headers: vec![("x-inngest-no-retry".into(), "false".into())], body: body.into() }
+    }
+
+    /// A function error that may not be retried.
+    #[must_use]
+    pub fn fatal(message: &str) -> Self {
+        let body = json!({ "name": "Error", "message": message, "stack": "at stub" }).to_string();
+        Self::Sdk { status: 400, headers: vec![("x-inngest-no-retry".into(), "true".into())], body: body.into() }
+    }
+}
+
+/// One op; `more` is merged into it.
+#[must_use]
+pub fn op(op: &str, name: &str, more: Value) -> Value {
+    let mut value = json!({ "op": op, "id": step_id(name), "name": name, "displayName": name, "opts": {} });
+    if let (Some(fields), Value::Object(more)) = (value.as_object_mut(), more) {
+        fields.extend(more);
+    }
+    value
+}
+
+type Script = Arc<dyn Fn(&Call) -> Answer + Send + Sync>;
+
+/// One function of the app.
+#[derive(Clone)]
+pub struct StubFunction {
+    /// Id without the app's name.
+    pub id: String,
+    /// Triggers, as registered.
+    pub triggers: Value,
+    /// Retries after the first attempt.
+    pub retries: u32,
+    script: Script,
+}
+
+impl StubFunction {
+    /// A function started by `event`.
+    pub fn new(id: &str, event: &str, script: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
+        Self { id: id.into(), triggers: json!([{ "event": event }]), retries: 4, script: Arc::new(script) }
+    }
+
+    /// With this number of retries.
+    #[must_use]
+    pub fn retries(self, retries: u32) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// With these triggers.
+    #[must_use]
+    pub fn triggers(self, triggers: Value) -> Self {
+        Self { triggers, ..self }
+    }
+}
+
+/// A served app. Stops when dropped.
+pub struct StubApp {
+    /// App id.
+    pub name: String,
+    /// Serve URL.
+    pub url: String,
+    functions: Vec<StubFunction>,
+    state: Arc<State>,
+    serving: JoinHandle<()>,
+}
+
+struct State {
+    scripts: HashMap<String, Script>,
+    registration: Value,
+    calls: Mutex<Vec<Call>>,
+    pings: Mutex<Vec<Call>>,
+    keep_calls: bool,
+}
+
+impl Drop for StubApp {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl StubApp {
+    /// Serves an app on a free port.
+    pub async fn serve(name: &str, functions: Vec<StubFunction>) -> anyhow::Result<Self> {
+        Self::serve_with(name, functions, true).await
+    }
+
+    /// As [`StubApp::serve`]; without `keep_calls`, received calls are not remembered.
+    pub async fn serve_with(name: &str, functions: Vec<StubFunction>, keep_calls: bool) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://localhost:{}/api/inngest", listener.local_addr()?.port());
+        let scripts =
+            functions.iter().map(|function| (format!("{name}-{}", function.id), Arc::clone(&function.script)));
+        let state = Arc::new(State {
+            scripts: scripts.collect(),
+            registration: registration(name, &url, &functions),
+            calls: Mutex::default(),
+            pings: Mutex::default(),
+            keep_calls,
+        });
+        let serving = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self { name: name.into(), url, functions, state, serving })
+    }
+
+    /// The register body.
+    #[must_use]
+    pub fn registration(&self) -> Value {
+        self.state.registration.clone()
+    }
+
+    /// Pushes the registration to a server, as an SDK does.
+    pub async fn register(&self, client: &Client) -> anyhow::Result<()> {
+        let reply = client.post("/fn/register", &self.registration()).await?;
+        anyhow::ensure!(reply.status == 200, "registration refused: {} {}", reply.status, reply.text());
+        Ok(())
+    }
+
+    /// Calls received so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.state.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls of one function, by its id without the app's name.
+    #[must_use]
+    pub fn calls_of(&self, function: &str) -> Vec<Call> {
+        let id = format!("{}-{function}", self.name);
+        self.calls().into_iter().filter(|call| call.function == id).collect()
+    }
+
+    /// `PUT` requests received so far.
+    #[must_use]
+    pub fn pings(&self) -> Vec<Call> {
+        self.state.pings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its functions.
+    #[must_use]
+    pub fn functions(&self) -> &[StubFunction] {
+        &self.functions
+    }
+}
+
+fn registration(name: &str, url: &str, functions: &[StubFunction]) -> Value {
+    let functions: Vec<Value> = functions
+        .iter()
+        .map(|function| {
+            let id = format!("{name}-{}", function.id);
+            json!({
+                "id": id,
+                "name": function.id,
+                "triggers": function.triggers,
+                "steps": { "step": {
+                    "id": "step",
+                    "name": "step",
+                    "runtime": { "type": "http", "url": format!("{url}?fnId={id}&stepId=step") },
+                    "retries": { "attempts": function.retries },
+                } },
+            })
+        })
+        .collect();
+    json!({
+        "url": url, "deployType": "ping", "framework": "stub", "appName": name, "functions": functions,
+        "sdk": "js:v4.24.0", "v": "0.1", "capabilities": { "in_band_sync": "v1", "trust_probe": "v1", "connect": "v1" },
+    })
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        // Small replies must not wait for acknowledgements.
+        let _delayed_at_worst = stream.set_nodelay(true);
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| respond(request, Arc::clone(&state)));
+            // A connection that ends early is what some scripts are for.
+            let _closed = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// An error closes the connection without a reply.
+#[derive(Debug)]
+struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed on purpose")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+impl From<Infallible> for Closed {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Full<Bytes>>, Closed> {
+    let (head, body) = request.into_parts();
+    let raw = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    let query = |key: &str| {
+        let pairs = head.uri.query().unwrap_or_default().split('&');
+        pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+    };
+    let call = Call {
+        function: query("fnId").unwrap_or_default(),
+        step: query("stepId").unwrap_or_default(),
+        target: head.uri.to_string(),
+        headers: head.headers.clone(),
+        body: serde_json::from_slice(&raw).unwrap_or(Value::Null),
+        raw,
+    };
+    let answer = match head.method.as_str() {
+        "POST" => {
+            let script = state.scripts.get(&call.function).cloned();
+            let answer = script.map_or_else(|| Answer::error("Function was not found"), |script| script(&call));
+            if state.keep_calls {
+                state.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            }
+            answer
+        }
+        "PUT" => {
+            state.pings.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            in_band(&state.registration)
+        }
+        _ => Answer::Sdk { status: 200, headers: Vec::new(), body: json!({ "mode": "dev" }).to_string().into() },
+    };
+    reply(answer).await
+}
+
+/// The reply to a sync request, with the functions in it.
+fn in_band(registration: &Value) -> Answer {
+    let body = json!({
+        "app_id": registration["appName"], "functions": registration["functions"], "url": registration["url"],
+        "sdk_language": "js", "sdk_version": "4.24.0", "framework": "stub", "env": null, "platform": null,
+        "sdk_author": "inngest", "inspection": {},
+    });
+    let headers = vec![("x-inngest-sync-kind".to_owned(), "in_band".to_owned())];
+    Answer::Sdk { status: 200, headers, body: body.to_string().into() }
+}
+
+async fn reply(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
+    let mut answer = answer;
+    while let Answer::After(pause, then) = answer {
+        tokio::time::sleep(pause).await;
+        answer = *then;
+    }
+    let (status, headers, body, sdk) = match answer {
+        Answer::Ops(ops) => (206, Vec::new(), Bytes::from(ops.to_string()), true),
+        Answer::Return(value) => (200, Vec::new(), Bytes::from(value.to_string()), true),
+        Answer::Sdk { status, headers, body } => (status, headers, body, true),
+        Answer::Raw { status, headers, body } => (status, headers, body, false),
+        Answer::Nothing | Answer::After(..) => return Err(Closed),
+    };
+    let mut response = Response::builder().status(status);
+    if sdk {
+        response = response
+            .header("content-type", "application/json")
+            .header("x-inngest-sdk", "inngest-js:v4.24.0")
+            .header("x-inngest-req-version", "2");
+    }
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(Full::new(body)).map_err(|_| Closed)
+}
