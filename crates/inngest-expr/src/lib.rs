@@ -1,1 +1,9 @@
-//! expr
+//! The texts users write into their functions: trigger patterns, expressions, durations and dates.
+//!
+//! Pure: no clock, no IO. The current time, where it matters, is a parameter.
+
+pub mod date;
+pub mod duration;
+pub mod expression;
+pub mod time_spec;
+pub mod trigger;
