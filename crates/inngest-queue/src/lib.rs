@@ -4,7 +4,10 @@
 //! leases and (later) dispatch-time limits such as concurrency and throttle. It may forget everything
 //! at any moment and be refilled from the store: nothing durable lives here.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod item;
+pub mod memory;
 
 pub use item::{JobId, JobKind, QueueItem, StepRef};
 

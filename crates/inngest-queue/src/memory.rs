@@ -1,0 +1,271 @@
+//! The in-memory index: for one process that owns its store.
+//!
+//! Due jobs wait in one heap a function, oldest run first; functions with due jobs take turns. Jobs for later
+//! wait in one ordered set. Whoever leases waits on a signal and on the one timer of the earliest later job,
+//! so an index with nothing due costs nothing. The lock guards short, synchronous work only.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use inngest_core::{Clock, FunctionId, Millis};
+use tokio::sync::Notify;
+
+use crate::{Depth, JobId, Lease, Queue, QueueItem, Settled};
+
+/// The index of one process.
+pub struct MemoryQueue {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+impl std::fmt::Debug for MemoryQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryQueue")
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<JobId, Entry>,
+    /// Jobs that are not due yet, by time.
+    later: BTreeSet<(Millis, JobId)>,
+    /// Due jobs of each function. Entries that are gone or were replaced are skipped when they come up.
+    ready: HashMap<FunctionId, BinaryHeap<Reverse<(JobId, u32)>>>,
+    /// Functions that may have due jobs, in the order in which they take turns.
+    turns: VecDeque<FunctionId>,
+    leased: usize,
+    /// Somebody waits in `lease`.
+    waiting: usize,
+}
+
+/// What is known about one job.
+enum Entry {
+    /// In `later` or `ready`.
+    Waiting(QueueItem),
+    /// With a worker; a newer generation that was offered meanwhile is kept for afterwards.
+    Leased { generation: u32, next: Option<QueueItem>, withdrawn: bool },
+}
+
+impl MemoryQueue {
+    /// An empty index.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, inner: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    async fn offer(&self, items: Vec<QueueItem>) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        for item in items {
+            inner.offer(item, now);
+        }
+        if inner.waiting > 0 {
+            drop(inner);
+            self.changed.notify_one();
+        }
+    }
+
+    async fn withdraw(&self, jobs: &[JobId]) {
+        let mut inner = self.lock();
+        for job in jobs {
+            inner.withdraw(*job);
+        }
+    }
+
+    async fn lease(&self, max: usize) -> Vec<Lease> {
+        loop {
+            let (leases, next) = self.lock().lease(max, self.clock.now());
+            if !leases.is_empty() {
+                return leases;
+            }
+            let waiting = Waiting::begin(self);
+            // An offer made since the look above found nobody waiting: look again before the wait.
+            let (leases, next) = match self.lock().lease(max, self.clock.now()) {
+                (leases, _) if !leases.is_empty() => return leases,
+                (_, later) => (leases, later.or(next)),
+            };
+            debug_assert!(leases.is_empty());
+            match next {
+                Some(due) => {
+                    let pause = due.since(self.clock.now());
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+                None => self.changed.notified().await,
+            }
+            drop(waiting);
+        }
+    }
+
+    async fn settle(&self, lease: Lease, outcome: Settled) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        inner.settle(lease, outcome, now);
+        if inner.waiting > 0 && !inner.turns.is_empty() {
+            drop(inner);
+            self.changed.notify_one();
+        }
+    }
+
+    async fn depth(&self) -> Depth {
+        let inner = self.lock();
+        Depth { waiting: inner.entries.len() - inner.leased, leased: inner.leased }
+    }
+}
+
+/// Counts one caller that waits, also when it is dropped while it waits.
+struct Waiting<'q>(&'q MemoryQueue);
+
+impl<'q> Waiting<'q> {
+    fn begin(queue: &'q MemoryQueue) -> Self {
+        queue.lock().waiting += 1;
+        Self(queue)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
+}
+
+impl Inner {
+    fn offer(&mut self, item: QueueItem, now: Millis) {
+        match self.entries.get_mut(&item.id) {
+            None => self.add(item, now),
+            Some(Entry::Waiting(known)) if known.generation < item.generation => {
+                let known = (known.due, known.id);
+                self.later.remove(&known);
+                self.add(item, now);
+            }
+            Some(Entry::Waiting(_)) => {}
+            Some(Entry::Leased { generation, next, .. }) => {
+                let newest = next.as_ref().map_or(*generation, |next| next.generation);
+                if item.generation > newest {
+                    *next = Some(item);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, item: QueueItem, now: Millis) {
+        if item.due <= now {
+            self.make_ready(&item);
+        } else {
+            self.later.insert((item.due, item.id));
+        }
+        self.entries.insert(item.id, Entry::Waiting(item));
+    }
+
+    fn make_ready(&mut self, item: &QueueItem) {
+        let jobs = self.ready.entry(item.function).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(item.function);
+        }
+        jobs.push(Reverse((item.id, item.generation)));
+    }
+
+    fn withdraw(&mut self, job: JobId) {
+        match self.entries.get_mut(&job) {
+            Some(Entry::Leased { next, withdrawn, .. }) => {
+                *next = None;
+                *withdrawn = true;
+            }
+            Some(Entry::Waiting(item)) => {
+                let at = (item.due, job);
+                self.later.remove(&at);
+                self.entries.remove(&job);
+                self.shrink();
+            }
+            None => {}
+        }
+    }
+
+    /// Takes up to `max` due jobs, one function after the other; and the time of the next later job.
+    fn lease(&mut self, max: usize, now: Millis) -> (Vec<Lease>, Option<Millis>) {
+        self.promote(now);
+        let mut leases = Vec::new();
+        while leases.len() < max {
+            let Some(function) = self.turns.pop_front() else { break };
+            let Some(jobs) = self.ready.get_mut(&function) else { continue };
+            let item = Self::next_of(jobs, &self.entries, now).cloned();
+            if jobs.is_empty() {
+                self.ready.remove(&function);
+            } else {
+                self.turns.push_back(function);
+            }
+            let Some(item) = item else { continue };
+            let entry = Entry::Leased { generation: item.generation, next: None, withdrawn: false };
+            self.entries.insert(item.id, entry);
+            self.leased += 1;
+            leases.push(Lease { item });
+        }
+        (leases, self.later.first().map(|(due, _)| *due))
+    }
+
+    /// The first job of a heap that still waits there. What was withdrawn or replaced since is skipped, also
+    /// when it was offered anew for later.
+    fn next_of<'e>(
+        jobs: &mut BinaryHeap<Reverse<(JobId, u32)>>,
+        entries: &'e HashMap<JobId, Entry>,
+        now: Millis,
+    ) -> Option<&'e QueueItem> {
+        while let Some(Reverse((id, generation))) = jobs.pop() {
+            if let Some(Entry::Waiting(item)) = entries.get(&id) {
+                if item.generation == generation && item.due <= now {
+                    return Some(item);
+                }
+            }
+        }
+        None
+    }
+
+    /// Later jobs whose time has come get their place among the due ones.
+    fn promote(&mut self, now: Millis) {
+        while let Some((due, id)) = self.later.first().copied() {
+            if due > now {
+                return;
+            }
+            self.later.pop_first();
+            if let Some(Entry::Waiting(item)) = self.entries.get(&id) {
+                let item = item.clone();
+                self.make_ready(&item);
+            }
+        }
+    }
+
+    fn settle(&mut self, lease: Lease, outcome: Settled, now: Millis) {
+        let id = lease.item.id;
+        let Some(Entry::Leased { next, withdrawn, .. }) = self.entries.remove(&id) else {
+            debug_assert!(false, "{id:?} was settled without being leased");
+            return;
+        };
+        self.leased -= 1;
+        match (next, outcome) {
+            (Some(next), _) => self.add(next, now),
+            (None, Settled::GivenBack) if !withdrawn => self.add(lease.item, now),
+            (None, _) => self.shrink(),
+        }
+    }
+
+    /// Gives memory back after a burst.
+    fn shrink(&mut self) {
+        const KEEP: usize = 1_024;
+        if self.entries.capacity() > KEEP && self.entries.len() < self.entries.capacity() / 8 {
+            let room = (self.entries.len() * 2).max(KEEP / 2);
+            self.entries.shrink_to(room);
+        }
+    }
+}
