@@ -1,0 +1,227 @@
+//! A transition in the making.
+
+use inngest_core::{Millis, Payload, RunStatus, StepId, limits};
+use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use inngest_state::{Change, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
+
+use super::Planning;
+use super::block::Block;
+use super::finish;
+use super::retry::Failure;
+use super::server_error::ServerError;
+use crate::response::FunctionError;
+
+/// What an answer says besides its ops.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answer {
+    /// HTTP status, when there was a reply.
+    pub(super) status: Option<u16>,
+    /// The app forbids another attempt.
+    pub(super) no_retry: bool,
+    /// The app says when to try again.
+    pub(super) retry_at: Option<Millis>,
+}
+
+/// The result of a step, as an op reports it.
+pub(super) struct Result<'a> {
+    pub(super) step: StepRef,
+    pub(super) op: StepOp,
+    pub(super) value: Payload,
+    pub(super) failed: bool,
+    pub(super) input: Option<Payload>,
+    pub(super) timing: Option<&'a (i64, i64)>,
+}
+
+/// Collects what the ops of an answer ask for, and then decides once.
+pub(super) struct Draft<'a> {
+    pub(super) planning: &'a Planning<'a>,
+    pub(super) answer: Answer,
+    pub(super) block: Block,
+    /// The first change is about the job itself: it is removed, unless it is tried again.
+    pub(super) changes: Vec<Change>,
+    /// Results added that were not known before.
+    pub(super) recorded: usize,
+    /// Whether a step was reported that has its result already.
+    pub(super) repeated: bool,
+    /// Jobs added.
+    pub(super) jobs: usize,
+    /// The app asks to be called again from the top.
+    pub(super) discovery: bool,
+    value_bytes: usize,
+    failure: Option<Failure>,
+    ending: Option<Ending>,
+}
+
+/// How a run ends with this answer.
+enum Ending {
+    Completed(Option<Payload>),
+    Failed(FunctionError),
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(planning: &'a Planning<'a>, answer: Answer, block: Block) -> Self {
+        let mut changes = Vec::with_capacity(6);
+        changes.push(Change::RemoveJob(planning.item.id));
+        Self {
+            planning,
+            answer,
+            block,
+            changes,
+            recorded: 0,
+            repeated: false,
+            jobs: 0,
+            discovery: false,
+            value_bytes: 0,
+            failure: None,
+            ending: None,
+        }
+    }
+
+    /// Whether a result of this step is known, from earlier or from this very answer.
+    pub(super) fn is_recorded(&self, id: &StepId) -> bool {
+        let here = |change: &Change| matches!(change, Change::RecordStep(record) if record.step.id == *id);
+        self.planning.run.has_step(id) || (self.recorded > 0 && self.changes.iter().any(here))
+    }
+
+    /// Adds the result of a step. One that has a result keeps it.
+    pub(super) fn record(&mut self, result: Result<'_>) {
+        if self.is_recorded(&result.step.id) {
+            self.repeated = true;
+            return;
+        }
+        let planning = self.planning;
+        let (started_at, ended_at) = span(planning, result.timing);
+        self.recorded += 1;
+        self.value_bytes += result.value.len();
+        self.changes.push(Change::RecordStep(Box::new(StepRecord {
+            run: planning.run.id,
+            step: result.step,
+            op: result.op,
+            value: result.value,
+            failed: result.failed,
+            attempt: planning.item.attempt,
+            input: result.input,
+            queued_at: planning.item.due.min(started_at),
+            started_at,
+            ended_at,
+        })));
+    }
+
+    /// Adds the job of a step, unless the step has a result. One that is planned already stays as it is.
+    pub(super) fn put(&mut self, job: QueueItem) {
+        if job.step().is_some_and(|step| self.is_recorded(&step.id)) {
+            self.repeated = true;
+        } else if job.id != self.planning.item.id {
+            // (The answer to a targeted call that plans its own step again is no progress.)
+            self.jobs += 1;
+            self.changes.push(Change::PutJob(job, When::Unrecorded));
+        }
+    }
+
+    /// Counts the answer as a failed attempt of the job, although the rest of it is kept.
+    pub(super) fn fail_attempt(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Ends the run with what the function returned. What ends a run first, counts.
+    pub(super) fn complete(&mut self, output: Option<Payload>) {
+        self.ending.get_or_insert(Ending::Completed(output));
+    }
+
+    /// Ends the run with an error.
+    pub(super) fn fail_run(&mut self, error: ServerError) {
+        self.ending.get_or_insert_with(|| Ending::Failed(error.into_function_error()));
+    }
+
+    /// A job that follows, with everything it has from this answer.
+    pub(super) fn job(&self, id: JobId, kind: JobKind, due: Millis) -> QueueItem {
+        QueueItem {
+            version: self.block.version,
+            plan_only: self.block.plan_only,
+            group: self.block.group,
+            stack_current: u32::try_from(self.planning.run.steps.len()).unwrap_or(u32::MAX),
+            ..QueueItem::new(id, self.planning.item.function, kind, due)
+        }
+    }
+
+    /// Length of the stack once this answer is recorded.
+    pub(super) fn stack(&self) -> u32 {
+        u32::try_from(self.planning.run.steps.len() + self.recorded).unwrap_or(u32::MAX)
+    }
+
+    /// All ops are in: what comes next?
+    pub(super) fn conclude(mut self) -> Transition {
+        match self.ending.take() {
+            Some(Ending::Completed(output)) => return self.finish(RunStatus::Completed, output, None),
+            Some(Ending::Failed(error)) => return self.finish_failed(error),
+            None => {}
+        }
+        if self.overflows() {
+            // What does not fit is not stored.
+            self.changes.retain(|change| !matches!(change, Change::RecordStep(_)));
+            return self.finish_failed(ServerError::state_too_large().into_function_error());
+        }
+        if let Some(failure) = self.failure.take() {
+            return self.attempt_failed(failure);
+        }
+        self.follow_up()
+    }
+
+    /// Whether the results added here are too much for the state of the run.
+    pub(super) fn overflows(&self) -> bool {
+        self.value_bytes > 0 && self.planning.run.state_bytes() + self.value_bytes > limits::RUN_STATE_BYTES_MAX
+    }
+
+    /// Ends the run in this transition.
+    pub(super) fn finish_failed(self, error: FunctionError) -> Transition {
+        self.finish(RunStatus::Failed, error.output, Some(error.error))
+    }
+
+    fn finish(mut self, status: RunStatus, output: Option<Payload>, error: Option<Payload>) -> Transition {
+        let planning = self.planning;
+        // The end of a run removes all its jobs: none is worth making, and our own need not be named.
+        self.changes.retain(|change| !matches!(change, Change::PutJob(..) | Change::RemoveJob(_)));
+        let finish = FinishRun {
+            run: planning.run.id,
+            status,
+            output,
+            error,
+            started_at: self.first_call(),
+            ended_at: planning.now,
+        };
+        let slug = &planning.function.slug;
+        finish::end(&mut self.changes, finish, planning.run, slug, planning.registry, planning.ids);
+        Transition { require: self.fence(), changes: self.changes }
+    }
+
+    /// The transition of a run that goes on.
+    pub(super) fn go_on(mut self) -> Transition {
+        if let Some(at) = self.first_call() {
+            self.changes.push(Change::StartRun { run: self.planning.run.id, at });
+        }
+        Transition { require: self.fence(), changes: self.changes }
+    }
+
+    /// When the run started, if it did so with the call that is answered here.
+    fn first_call(&self) -> Option<Millis> {
+        self.planning.run.started_at.is_none().then_some(self.planning.dispatched_at)
+    }
+
+    fn fence(&self) -> Vec<Requirement> {
+        vec![Requirement::Generation(self.planning.item.id, self.planning.item.generation)]
+    }
+}
+
+/// Start and end of a step: as the app measured them if that is plausible, else the whole call.
+fn span(planning: &Planning<'_>, timing: Option<&(i64, i64)>) -> (Millis, Millis) {
+    const NANOS_PER_MS: i64 = 1_000_000;
+    match timing {
+        Some((start, length)) if *start > 0 => {
+            let earliest = planning.run.id.timestamp().min(planning.now);
+            let started = Millis(start / NANOS_PER_MS).clamp(earliest, planning.now);
+            let ended = Millis(started.0.saturating_add(length.max(&0) / NANOS_PER_MS)).min(planning.now);
+            (started, ended)
+        }
+        _ => (planning.dispatched_at.min(planning.now), planning.now),
+    }
+}

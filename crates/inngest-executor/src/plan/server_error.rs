@@ -1,0 +1,187 @@
+//! Errors that the server itself makes, in the two forms in which they are shown.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use inngest_core::{Payload, canonical, limits};
+
+use crate::driver::CallError;
+use crate::response::{FunctionError, Op, OpReport};
+
+/// An error made by the server, not by the user's function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerError {
+    /// Stable code; users match on it.
+    name: Cow<'static, str>,
+    message: String,
+    /// Cause, as far as it is known.
+    stack: Option<String>,
+    /// `error` of the run's output where it is not `<name>: <message>`.
+    summary: Option<&'static str>,
+}
+
+impl ServerError {
+    pub(super) fn new(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into(), stack: None, summary: None }
+    }
+
+    pub(super) fn too_many_steps() -> Self {
+        let max = limits::STEPS_PER_RUN_MAX;
+        let message = format!("The function run exceeded the step limit of {max} steps.");
+        Self { summary: Some("function has too many steps"), ..Self::new("InngestErrFunctionOverflowed", message) }
+    }
+
+    pub(super) fn state_too_large() -> Self {
+        let max = limits::RUN_STATE_BYTES_MAX;
+        Self::new(
+            "InngestErrStateOverflowed",
+            format!("The function run exceeded the state size limit of {max} bytes."),
+        )
+    }
+
+    pub(super) fn sleep_too_long(text: &str) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        const { assert!(limits::SLEEP_MAX.as_secs() == 366 * DAY.as_secs(), "the text says one year") };
+        let message =
+            format!("The sleep \"{text}\" ends more than one year in the future; sleeps may last at most one year.");
+        Self::new("InngestErrTimeoutTooLong", message)
+    }
+
+    pub(super) fn unsupported(op: Op) -> Self {
+        let message =
+            format!("The app used the op \"{}\", which this version of the server does not support.", name(op));
+        Self::new("UnsupportedOp", message)
+    }
+
+    pub(super) fn no_ops() -> Self {
+        Self::new("NoProgress", "The SDK answered with status 206 but reported no steps.")
+    }
+
+    pub(super) fn no_progress() -> Self {
+        Self::new(
+            "NoProgress",
+            "The SDK reported nothing that is not known already, and nothing else of the run is pending.",
+        )
+    }
+
+    pub(super) fn no_step_result(step: &str) -> Self {
+        Self::new(
+            "NoProgress",
+            format!("The SDK was asked to run the step \"{step}\" and answered without its result."),
+        )
+    }
+
+    pub(super) fn function_unknown(id: &str) -> Self {
+        Self::new("Error", format!("could not find function with ID: {id}"))
+    }
+
+    /// An op over its limits, which fails the whole answer.
+    pub(super) fn of_size(report: &OpReport) -> Option<Self> {
+        let problem = if report.data.as_ref().is_some_and(|data| data.len() > limits::STEP_OUTPUT_BYTES_MAX) {
+            "step output size is greater than the limit"
+        } else if report.input.as_ref().is_some_and(|input| input.len() > limits::STEP_INPUT_BYTES_MAX) {
+            "step input size is greater than the limit"
+        } else if report.input.as_ref().is_some_and(|input| !input.starts_with(b"[")) {
+            "step input must be an array"
+        } else {
+            return None;
+        };
+        Some(Self::new("Error", format!("error validating generator opcode {}: {problem}", report.id)))
+    }
+
+    /// A call that brought no answer. What a user can compare is short; the details are in the stack.
+    pub(super) fn of_call(error: &CallError) -> Self {
+        let text = error.to_string();
+        let message = match error {
+            CallError::Unreachable(_) | CallError::Reset(_) | CallError::Redirect(_) | CallError::BadUrl(_) => {
+                text.split(": ").next().unwrap_or(&text).to_owned()
+            }
+            CallError::TimedOut => text.clone(),
+        };
+        Self { stack: Some(text), ..Self::new("Error", message) }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn into_function_error(self) -> FunctionError {
+        FunctionError { output: Some(self.output()), error: self.error() }
+    }
+
+    /// As the output of the run: `{"error":{"error","name","message","stack"}}` in this order, and escaped like
+    /// Go does it, because clients compare the text.
+    fn output(&self) -> Payload {
+        let summary = match self.summary {
+            Some(summary) => summary.to_owned(),
+            None => format!("{}: {}", self.name, self.message),
+        };
+        let mut out = b"{\"error\":{\"error\":".to_vec();
+        canonical::write_string(&mut out, &summary);
+        out.extend_from_slice(b",\"name\":");
+        canonical::write_string(&mut out, &self.name);
+        out.extend_from_slice(b",\"message\":");
+        canonical::write_string(&mut out, &self.message);
+        if let Some(stack) = &self.stack {
+            out.extend_from_slice(b",\"stack\":");
+            canonical::write_string(&mut out, stack);
+        }
+        out.extend_from_slice(b"}}");
+        escape_markup(&out).into()
+    }
+
+    /// As the error of the run in events: canonical.
+    fn error(&self) -> Payload {
+        // What an event names as `error` is the code; an error without one of its own says what happened.
+        let code = if self.name == "Error" { &self.message } else { &*self.name };
+        let mut out = b"{\"error\":".to_vec();
+        canonical::write_string(&mut out, code);
+        out.extend_from_slice(b",\"message\":");
+        canonical::write_string(&mut out, &self.message);
+        out.extend_from_slice(b",\"name\":");
+        canonical::write_string(&mut out, &self.name);
+        if let Some(stack) = &self.stack {
+            out.extend_from_slice(b",\"stack\":");
+            canonical::write_string(&mut out, stack);
+        }
+        out.push(b'}');
+        out.into()
+    }
+}
+
+/// The op as the protocol spells it.
+pub(super) const fn name(op: Op) -> &'static str {
+    match op {
+        Op::None => "None",
+        Op::Step => "Step",
+        Op::StepRun => "StepRun",
+        Op::StepError => "StepError",
+        Op::StepFailed => "StepFailed",
+        Op::StepPlanned => "StepPlanned",
+        Op::Sleep => "Sleep",
+        Op::WaitForEvent => "WaitForEvent",
+        Op::WaitForSignal => "WaitForSignal",
+        Op::InvokeFunction => "InvokeFunction",
+        Op::AiGateway => "AIGateway",
+        Op::Gateway => "Gateway",
+        Op::RunComplete => "RunComplete",
+        Op::SyncRunComplete => "SyncRunComplete",
+        Op::DiscoveryRequest => "DiscoveryRequest",
+        Op::DeferAdd => "DeferAdd",
+        Op::DeferAbort => "DeferAbort",
+    }
+}
+
+/// In JSON text these characters stand only inside strings, so they may be replaced blindly.
+fn escape_markup(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    for byte in json {
+        match byte {
+            b'<' => out.extend_from_slice(b"\\u003c"),
+            b'>' => out.extend_from_slice(b"\\u003e"),
+            b'&' => out.extend_from_slice(b"\\u0026"),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}

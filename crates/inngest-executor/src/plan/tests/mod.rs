@@ -1,0 +1,11 @@
+//! Whole runs, driven by scripted apps against a small model of the store.
+
+mod checkpoints;
+mod ends;
+mod failures;
+mod limits;
+mod model;
+mod orders;
+mod parallel;
+mod sequential;
+mod sleeps;

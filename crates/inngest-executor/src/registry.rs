@@ -1,0 +1,139 @@
+//! Apps and functions known now: an immutable snapshot, replaced whole at each sync.
+//!
+//! Events are matched through an index from trigger text to the functions that declare it, so the cost of an
+//! event depends on the number of patterns its name fits, not on the number of functions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use inngest_core::function::Trigger;
+use inngest_core::{App, AppId, Function, FunctionId};
+use inngest_expr::expression::Expression;
+
+/// Apps and functions known now.
+#[derive(Debug, Default)]
+pub struct Registry {
+    apps: Vec<Arc<App>>,
+    app_by_id: HashMap<AppId, usize>,
+    app_by_name: HashMap<Arc<str>, usize>,
+    app_by_url: HashMap<Arc<str>, usize>,
+    functions: Vec<Arc<Function>>,
+    function_by_id: HashMap<FunctionId, usize>,
+    function_by_slug: HashMap<Arc<str>, usize>,
+    /// By exact name or pattern as declared; within one text in the order of functions and their triggers.
+    triggers: HashMap<Arc<str>, Vec<EventTrigger>>,
+}
+
+/// One event trigger of one active function.
+#[derive(Debug)]
+pub(crate) struct EventTrigger {
+    /// Position among [`Registry::functions`].
+    pub(crate) function: usize,
+    /// Compiled once; `None` when every event of the name matches.
+    pub(crate) expression: Option<Arc<Expression>>,
+}
+
+impl Registry {
+    /// The snapshot of these apps and functions. Archived ones can be looked up, because their runs go on,
+    /// but no event matches them. A trigger whose expression does not compile never matches; a sync refuses it.
+    #[must_use]
+    pub fn build(apps: Vec<App>, functions: Vec<Function>) -> Self {
+        let mut registry = Self::default();
+        for app in apps {
+            registry.add_app(Arc::new(app));
+        }
+        for function in functions {
+            registry.add_function(Arc::new(function));
+        }
+        registry
+    }
+
+    /// A function by id, archived or not.
+    #[must_use]
+    pub fn function(&self, id: &FunctionId) -> Option<&Arc<Function>> {
+        self.function_by_id.get(id).map(|index| &self.functions[*index])
+    }
+
+    /// A function by slug; an active one is preferred to an archived one.
+    #[must_use]
+    pub fn by_slug(&self, slug: &str) -> Option<&Arc<Function>> {
+        self.function_by_slug.get(slug).map(|index| &self.functions[*index])
+    }
+
+    /// An app by id.
+    #[must_use]
+    pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.app_by_id.get(id).map(|index| &self.apps[*index])
+    }
+
+    /// An app by name; an active one is preferred to an archived one. Placeholders have no name.
+    #[must_use]
+    pub fn app_by_name(&self, name: &str) -> Option<&Arc<App>> {
+        self.app_by_name.get(name).map(|index| &self.apps[*index])
+    }
+
+    /// An app by normalised URL; an active one is preferred to an archived one, and a named one to a placeholder.
+    #[must_use]
+    pub fn app_by_url(&self, url: &str) -> Option<&Arc<App>> {
+        self.app_by_url.get(url).map(|index| &self.apps[*index])
+    }
+
+    /// Every app.
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.iter()
+    }
+
+    /// Every function.
+    pub fn functions(&self) -> impl Iterator<Item = &Arc<Function>> {
+        self.functions.iter()
+    }
+
+    /// The triggers declared with exactly this text.
+    pub(crate) fn triggers(&self, text: &str) -> &[EventTrigger] {
+        self.triggers.get(text).map_or(&[], Vec::as_slice)
+    }
+
+    /// The function of an [`EventTrigger`].
+    pub(crate) fn function_at(&self, index: usize) -> &Arc<Function> {
+        &self.functions[index]
+    }
+
+    fn add_app(&mut self, app: Arc<App>) {
+        let index = self.apps.len();
+        let rank = |app: &App| (app.archived_at.is_none(), !app.name.is_empty());
+        self.app_by_id.insert(app.id, index);
+        let keys = [(&mut self.app_by_name, &app.name), (&mut self.app_by_url, &app.url)];
+        for (map, key) in keys.into_iter().filter(|(_, key)| !key.is_empty()) {
+            let known = map.get(key).map(|index| rank(&self.apps[*index]));
+            if known.is_none_or(|known| known <= rank(&app)) {
+                map.insert(Arc::clone(key), index);
+            }
+        }
+        self.apps.push(app);
+    }
+
+    fn add_function(&mut self, function: Arc<Function>) {
+        let index = self.functions.len();
+        let active = function.archived_at.is_none();
+        self.function_by_id.insert(function.id, index);
+        let known = self.function_by_slug.get(&function.slug).map(|index| &self.functions[*index]);
+        if active || known.is_none_or(|known| known.archived_at.is_some()) {
+            self.function_by_slug.insert(Arc::clone(&function.slug), index);
+        }
+        let app_active = self.app(&function.app).is_none_or(|app| app.archived_at.is_none());
+        if active && app_active {
+            self.index_triggers(index, &function.triggers);
+        }
+        self.functions.push(function);
+    }
+
+    fn index_triggers(&mut self, function: usize, triggers: &[Trigger]) {
+        for trigger in triggers {
+            let Trigger::Event { name, expression } = trigger else { continue };
+            let compiled = expression.as_deref().map(Expression::compile).transpose();
+            let Ok(expression) = compiled else { continue };
+            let trigger = EventTrigger { function, expression: expression.map(Arc::new) };
+            self.triggers.entry(Arc::clone(name)).or_default().push(trigger);
+        }
+    }
+}
