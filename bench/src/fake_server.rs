@@ -3,10 +3,11 @@
 //! One thread per connection, blocking, no queue and no store: an accepted event is run to its end by the thread that
 //! accepted it. Tests use it to see what the generator reports about servers that lose, repeat or refuse things.
 
-use crate::driver::{Generator, Job, Keys, Outcome};
+use crate::driver::{Generator, Keys};
 use crate::http::{self, Kind};
 use crate::net::Target;
 use crate::pace::{Limit, Plan};
+use crate::session::{Job, Outcome};
 use crate::workload::Workload;
 use serde_json::{Map, Value, json};
 use std::io::{Read, Write};
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub(crate) enum Manner {
     Faithful,
     /// Replies in chunks and closes after each exchange, as the Go server does when it calls.
     Chunked,
@@ -28,13 +29,13 @@ enum Manner {
 }
 
 #[derive(Clone)]
-struct FakeServer {
+pub(crate) struct FakeServer {
     manner: Manner,
     functions: Arc<Mutex<Vec<Value>>>,
 }
 
 impl FakeServer {
-    fn start(manner: Manner) -> Target {
+    pub(crate) fn start(manner: Manner) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let url = format!("http://{}", listener.local_addr().expect("address"));
         let server = FakeServer { manner, functions: Arc::default() };

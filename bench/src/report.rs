@@ -1,7 +1,7 @@
 //! What is printed: one JSON document with raw figures, one table for people, and the comparison of two documents.
 
-use crate::driver::{Job, Outcome};
 use crate::process::{Host, Memory};
+use crate::session::{Job, Outcome};
 use crate::stats::Percentiles;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;

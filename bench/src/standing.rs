@@ -91,3 +91,37 @@ fn is_healthy(target: &Target) -> bool {
     };
     probe().unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_server::{FakeServer, Manner};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_healthy_server_is_seen_and_not_started_again() {
+        let target = FakeServer::start(Manner::Chunked);
+        assert!(is_healthy(&target));
+        let error = startup(&target, "true", 1, PROBE_TIMEOUT).expect_err("something answers already");
+        assert!(error.to_string().contains("already answers"), "{error}");
+    }
+
+    #[test]
+    fn a_command_that_ends_or_never_answers_is_named() {
+        // A port that was just free and that nobody listens on.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("address").port();
+        let target = Target::parse(&format!("http://127.0.0.1:{port}")).expect("target");
+        assert!(!is_healthy(&target));
+        for (command, why) in [("false", "before it was healthy"), ("cat /dev/zero", "was not healthy")] {
+            let error = startup(&target, command, 1, Duration::from_millis(50)).expect_err(command);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_idle_process_is_watched_for_the_whole_time() {
+        let own = Observed::new(std::process::id()).expect("own process");
+        let idle = idle(own, Duration::from_millis(20)).expect("idle");
+        assert!(idle.seconds >= 0.02 && idle.memory.rss_kib > 0);
+    }
+}
