@@ -1,1 +1,165 @@
-//! api
+//! The HTTP surface: event API, registration, REST, and the small pages around them.
+//!
+//! Handlers parse, authorise, call the engine and render; rules of the product are elsewhere. [`Api::respond`]
+//! answers any request; the event API is looked at first, because it is the hot one. [`serve`] listens.
+
+mod auth;
+mod body;
+mod checkpoint;
+mod cors;
+mod dev;
+mod error;
+mod events;
+mod guard;
+mod health;
+mod home;
+mod register;
+mod rest;
+mod serve;
+mod v0;
+
+pub use auth::Auth;
+pub use dev::{DevInfo, StartOptions};
+pub use events::Limits;
+pub use health::Readiness;
+pub use serve::{CONNECTIONS_MAX, serve};
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse as _;
+use axum::routing::{delete, get, post};
+use http::{HeaderValue, Method, Request, Response};
+use inngest_executor::engine::Engine;
+use tower_service::Service as _;
+
+use error::ApiError;
+
+/// What kind of server this is; SDKs compare it with what they expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerKind {
+    /// `inngest dev`.
+    Dev,
+    /// `inngest start`.
+    Cloud,
+}
+
+impl ServerKind {
+    /// The value of `X-Inngest-Server-Kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Cloud => "cloud",
+        }
+    }
+}
+
+/// Everything handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// Does the work.
+    pub engine: Engine,
+    /// Dev or cloud.
+    pub kind: ServerKind,
+    /// Who may call.
+    pub auth: Arc<Auth>,
+    /// Bounds of event requests.
+    pub limits: Limits,
+    /// What `GET /dev` tells about the process.
+    pub info: Arc<DevInfo>,
+    /// Whether the process is ready for traffic.
+    pub readiness: Readiness,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Answers requests.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    api: Api,
+    router: Router,
+}
+
+impl Handler {
+    /// A handler for everything the API offers.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        let router = router(api.clone());
+        Self { api, router }
+    }
+
+    /// Answers one request.
+    pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
+        let mut response = match events::key_of(request.uri().path()) {
+            Some(key) => {
+                let key = key.to_owned();
+                events::respond(&self.api, &key, request).await
+            }
+            None => self.route(request).await,
+        };
+        let kind = HeaderValue::from_static(self.api.kind.as_str());
+        response.headers_mut().insert("x-inngest-server-kind", kind);
+        response
+    }
+
+    async fn route(&self, request: Request<Body>) -> Response<Body> {
+        let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if let Err(foreign) = guard::check(request.uri().path(), safe, request.headers()) {
+            return ApiError::new(403, foreign.to_string()).into_response();
+        }
+        let mut router = self.router.clone();
+        match router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn router(api: Api) -> Router {
+    let v1 = Router::new()
+        .route("/events", get(rest::events::list))
+        .route("/events/{id}", get(rest::events::get))
+        .route("/events/{id}/runs", get(rest::events::runs))
+        .route("/runs", get(rest::runs::list))
+        .route("/runs/{id}", get(rest::runs::get).delete(rest::runs::cancel))
+        .route("/runs/{id}/actions", get(rest::runs::actions))
+        .route("/runs/{id}/jobs", get(rest::runs::jobs))
+        .route("/functions", get(rest::functions::list))
+        .route("/apps/{app}/functions", get(rest::functions::of_app))
+        .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))
+        .route("/http/runs/{id}/async", post(checkpoint::asynchronous));
+    let signed = Router::new()
+        .nest("/v1", v1.clone())
+        .nest("/api/v1", v1)
+        .route("/v0/runs/{id}/actions", get(v0::actions))
+        .route("/v0/runs/{id}/batch", get(v0::batch))
+        .route("/v0/telemetry", post(v0::telemetry))
+        .route("/fn/register", post(register::register))
+        .route("/fn/remove", delete(register::remove))
+        .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
+    Router::new()
+        .merge(signed)
+        .route("/", get(home::page))
+        .route("/dev", get(dev::get))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .fallback(async || ApiError::not_found("Not found"))
+        .method_not_allowed_fallback(async || ApiError::new(405, "Method not allowed"))
+        .with_state(api)
+}
+
+async fn require_signing_key(State(api): State<Api>, request: Request<Body>, next: Next) -> Response<Body> {
+    if api.auth.accepts(request.headers()) {
+        next.run(request).await
+    } else {
+        ApiError::new(401, "Authentication failed").into_response()
+    }
+}

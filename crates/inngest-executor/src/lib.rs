@@ -1,1 +1,18 @@
-//! executor
+//! The run engine.
+//!
+//! An event comes in ([`engine::Engine::accept`]), is matched against the [`registry`], and starts runs; the
+//! queue hands out jobs, a driver ([`driver::Executor`]) calls the app, the reply ([`response`]) and the run's
+//! state go through the pure [`plan`], and the transition it makes is committed. Nothing under `plan`,
+//! `routing` and `response` reads a clock, draws random numbers or does IO.
+
+pub mod apps;
+pub mod driver;
+pub mod engine;
+pub mod plan;
+pub mod registry;
+pub mod request;
+pub mod response;
+pub mod routing;
+
+pub use driver::{CallError, CallRequest, Executor};
+pub use response::{FunctionError, Op, OpReport, Reply, SdkResponse};

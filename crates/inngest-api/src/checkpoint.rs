@@ -1,0 +1,46 @@
+//! `POST /v1/checkpoint/{run}/async`: steps that an SDK finished while its call goes on.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::HeaderMap;
+use inngest_core::{RunId, limits};
+use inngest_executor::engine::CheckpointError;
+use inngest_executor::response::read_ops;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::ApiError;
+use crate::{Api, body};
+
+#[derive(Deserialize)]
+struct Checkpoint<'b> {
+    #[serde(default)]
+    qi_id: String,
+    #[serde(default)]
+    generation_id: Option<u32>,
+    #[serde(borrow, default)]
+    steps: Option<&'b RawValue>,
+}
+
+pub(crate) async fn asynchronous(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(), ApiError> {
+    let run: RunId = id.parse().map_err(|_| ApiError::bad_request("The run ID specified is invalid"))?;
+    let body = body::read(&headers, body, limits::RUN_STATE_BYTES_MAX)
+        .await
+        .map_err(|error| ApiError::new(error.status(), error.to_string()))?;
+    let checkpoint: Checkpoint<'_> = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("Invalid checkpoint request: {error}")))?;
+    let steps = checkpoint.steps.map_or("[]", RawValue::get);
+    let steps = read_ops(steps.as_bytes()).map_err(ApiError::bad_request)?;
+    let outcome = api.engine.checkpoint(run, &checkpoint.qi_id, checkpoint.generation_id, steps).await;
+    outcome.map_err(|error| match error {
+        CheckpointError::Stale => ApiError::new(409, error.to_string()),
+        CheckpointError::TooLarge(text) => ApiError::new(413, text),
+        CheckpointError::Store(error) => error.into(),
+        error => ApiError::bad_request(error.to_string()),
+    })
+}

@@ -1,0 +1,81 @@
+//! Pages of foreign sites must not talk to a server that needs no key: neither through a name that resolves
+//! to this machine (DNS rebinding) nor by posting across sites.
+
+use http::{HeaderMap, header};
+
+/// Why a request is refused with 403.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Foreign {
+    #[error("Forbidden: Host {0:?} is not a name of this server; use localhost or an IP address")]
+    Host(String),
+    #[error("Forbidden: pages of {0} may not call this endpoint")]
+    Origin(String),
+}
+
+/// Paths that SDKs and event senders call from anywhere.
+const OPEN_PREFIXES: [&str; 6] = ["/e", "/fn", "/v0/runs", "/v1", "/health", "/ready"];
+
+/// Checks the host and, for requests that may change something, the origin.
+pub(crate) fn check(path: &str, is_safe_method: bool, headers: &HeaderMap) -> Result<(), Foreign> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let open = OPEN_PREFIXES
+        .iter()
+        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    if let Some(host) = text(header::HOST).filter(|host| !open && !is_local(host)) {
+        return Err(Foreign::Host(host.to_owned()));
+    }
+    // A browser sends an origin with every cross-site post; SDKs and scripts send none.
+    if let Some(origin) = text(header::ORIGIN).filter(|_| !is_safe_method && !path.starts_with("/e")) {
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        if !is_local(host) && origin != "https://app.inngest.com" {
+            return Err(Foreign::Origin(origin.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// An IP address, a name without dots, or a name that always means this machine.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<std::net::IpAddr>().is_ok()
+        || (!name.is_empty() && !name.contains('.'))
+        || name.ends_with(".localhost")
+        || name == "host.docker.internal"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_hosts_and_origins_are_refused() {
+        let table = [
+            ("/", "GET", "localhost:8288", "", true),
+            ("/", "GET", "127.0.0.1:8288", "", true),
+            ("/dev", "GET", "[::1]:8288", "", true),
+            ("/dev", "GET", "inngest:8288", "", true),
+            ("/dev", "GET", "app.localhost", "", true),
+            ("/dev", "GET", "host.docker.internal:8288", "", true),
+            ("/dev", "GET", "evil.example", "", false),
+            ("/", "GET", "localhost.evil.example:8288", "", false),
+            ("/e/key", "POST", "evil.example", "https://any.site", true),
+            ("/fn/register", "POST", "evil.example", "", true),
+            ("/v1/runs/x", "GET", "evil.example", "", true),
+            ("/fn/register", "POST", "localhost", "https://evil.example", false),
+            ("/v1/runs/x", "DELETE", "localhost", "https://evil.example", false),
+            ("/v1/runs/x", "DELETE", "localhost", "http://localhost:3000", true),
+            ("/fn/remove", "DELETE", "localhost", "https://app.inngest.com", true),
+            ("/events", "GET", "evil.example", "", false),
+        ];
+        for (path, method, host, origin, allowed) in table {
+            let mut headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            if !origin.is_empty() {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            assert_eq!(check(path, method == "GET", &headers).is_ok(), allowed, "{method} {path} {host} {origin}");
+        }
+    }
+}

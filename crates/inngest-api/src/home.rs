@@ -1,0 +1,65 @@
+//! `GET /`: what runs here and where to look, until the dashboard comes.
+
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderValue, Response, header};
+
+use crate::Api;
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#1f2328;background:#fff}\
+code{background:#f1f3f5;padding:.1em .35em;border-radius:4px}table{border-collapse:collapse}td,th{text-align:left;padding:.2rem 1.2rem .2rem 0}\
+.bad{color:#b42318}@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}code{background:#21262d}.bad{color:#ff7b72}}";
+
+pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
+    let registry = api.engine.registry();
+    let mut rows = String::new();
+    for app in registry.apps().filter(|app| app.archived_at.is_none()) {
+        let functions = registry
+            .functions()
+            .filter(|function| function.app == app.id && function.archived_at.is_none())
+            .map(|function| format!("<code>{}</code>", escape(&function.slug)))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let name = if app.name.is_empty() { "not synced yet" } else { &app.name };
+        let state = match &app.error {
+            Some(error) => format!("<span class=bad>{}</span>", escape(error)),
+            None => functions,
+        };
+        rows.push_str(&format!("<tr><td>{}<td>{}<td>{state}", escape(name), escape(&app.url)));
+    }
+    let apps = if rows.is_empty() {
+        "<p>No app is connected. Start one with <code>INNGEST_DEV=1</code>, or name it: <code>inngest dev -u http://localhost:3000/api/inngest</code>.".to_owned()
+    } else {
+        format!("<table><tr><th>App<th>URL<th>Functions{rows}</table>")
+    };
+    let html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Inngest</title><style>{STYLE}</style>\
+         <h1>Inngest {kind} server</h1><p>Version {version}. It runs, and works on {leased} jobs now; {waiting} wait for their time.\
+         <h2>Apps</h2>{apps}\
+         <h2>Send an event</h2><p><code>curl -X POST http://localhost:{port}/e/key -d '{{\"name\":\"test/hello\",\"data\":{{}}}}'</code>\
+         <h2>Look at what happens</h2><p><a href=/api/v1/runs>runs</a> &middot; <a href=/v1/events>events</a> &middot; <a href=/api/v1/functions>functions</a> &middot; \
+         <a href=/dev>configuration</a> &middot; <a href=/ready>readiness</a><p>The dashboard comes to this page in a later version.</html>",
+        kind = api.kind.as_str(),
+        version = escape(&api.info.version),
+        leased = api.engine.depth().await.leased,
+        waiting = api.engine.depth().await.waiting,
+        port = api.info.port,
+    );
+    let mut response = Response::new(Body::from(html));
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; style-src 'unsafe-inline'"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

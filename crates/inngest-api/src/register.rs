@@ -1,0 +1,79 @@
+//! `POST /fn/register`: an SDK pushes what it serves.
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, Response};
+use inngest_core::limits;
+use inngest_executor::apps::{RegisterError, Registration, normalise_url};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::error::{ApiError, json_reply, raw_json};
+use crate::{Api, body};
+
+pub(crate) async fn register(State(api): State<Api>, headers: HeaderMap, body: Body) -> Response<Body> {
+    let expected = headers.get("x-inngest-expected-server-kind").and_then(|value| value.to_str().ok());
+    let kind = api.kind.as_str();
+    if let Some(expected) = expected.filter(|expected| !expected.is_empty() && *expected != kind) {
+        return ApiError::bad_request(format!("Expected server kind {kind}, got {expected}")).into_response();
+    }
+    let body = match body::read(&headers, body, limits::REQUEST_BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return ApiError::new(error.status(), error.to_string()).into_response(),
+    };
+    let outcome = match Registration::parse(&body) {
+        Ok(registration) => sync(&api, registration).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok((app, modified)) => json_reply(
+            200,
+            &json!({ "ok": true, "modified": modified, "sync_id": Uuid::new_v4().to_string(), "app_id": app }),
+        ),
+        Err(error) => {
+            refuse(&api, &error).await;
+            raw_json(error.status(), error.body())
+        }
+    }
+}
+
+async fn sync(api: &Api, registration: Registration) -> Result<(String, bool), RegisterError> {
+    let (name, url) = (registration.app_name.clone(), registration.url.clone());
+    let (count, warnings) = (registration.functions.len(), registration.warnings.clone());
+    let registered = api.engine.register(registration).await?;
+    if registered.modified {
+        tracing::info!(app = %name, %url, functions = count, "app synced");
+        for warning in warnings {
+            tracing::warn!(app = %name, "{warning}");
+        }
+    }
+    Ok((registered.app.to_string(), registered.modified))
+}
+
+/// Keeps the reason with the app, where its owner looks for it.
+async fn refuse(api: &Api, error: &RegisterError) {
+    tracing::warn!(%error, "a sync was refused");
+    if let Some((url, problem)) = error.app_problem()
+        && let Err(error) = api.engine.report_app(url, Some(problem)).await
+    {
+        tracing::error!(%error, "the error of an app could not be stored");
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Removal {
+    #[serde(default)]
+    url: String,
+}
+
+pub(crate) async fn remove(State(api): State<Api>, Query(removal): Query<Removal>) -> Result<(), ApiError> {
+    let url = normalise_url(&removal.url);
+    if api.engine.remove_app(&url).await? {
+        tracing::info!(%url, "app removed");
+        Ok(())
+    } else {
+        Err(ApiError::not_found(format!("App not found: {}", removal.url)))
+    }
+}

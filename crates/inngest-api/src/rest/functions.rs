@@ -1,0 +1,62 @@
+//! `GET /v1/functions`, `GET /v1/apps/{app}/functions`.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use http::Response;
+use inngest_core::{App, AppId, Function, FunctionId};
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::{ENVIRONMENT, ZERO_TIME, paged, rfc3339};
+use crate::Api;
+use crate::dev;
+use crate::error::{ApiError, json_reply};
+
+pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response<Body>, ApiError> {
+    let query = Query::of(query.as_deref());
+    let limit = query.limit(50, 100);
+    let cursor: Option<FunctionId> = query
+        .first("cursor")
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| ApiError::bad_request("Invalid cursor query parameter"))?;
+    let archived = query.flag("archived");
+    let apps = apps(&api).await?;
+    let mut functions = api.engine.history().functions().await?;
+    functions.sort_by_key(|function| function.id);
+    functions.retain(|function| {
+        function.archived_at.is_some() == archived
+            && cursor.is_none_or(|cursor| function.id > cursor)
+            && query.first("app").is_none_or(|app| apps.get(&function.app).is_some_and(|known| *known.name == *app))
+    });
+    let cursor = functions.get(limit).and_then(|_| functions.get(limit - 1)).map(|last| last.id.to_string());
+    let data = functions.iter().take(limit).map(|function| render(function, apps.get(&function.app))).collect();
+    Ok(paged(api.engine.ids(), data, cursor, limit))
+}
+
+/// A bare array, empty for an unknown app.
+pub(crate) async fn of_app(State(api): State<Api>, Path(name): Path<String>) -> Result<Response<Body>, ApiError> {
+    let apps = apps(&api).await?;
+    let functions = api.engine.history().functions().await?;
+    let of_app = functions.iter().filter(|function| {
+        function.archived_at.is_none() && apps.get(&function.app).is_some_and(|app| *app.name == *name)
+    });
+    let data: Vec<Value> = of_app.map(|function| render(function, apps.get(&function.app))).collect();
+    Ok(json_reply(200, &Value::Array(data)))
+}
+
+async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
+    Ok(api.engine.history().apps().await?.into_iter().map(|app| (app.id, app)).collect())
+}
+
+fn render(function: &Function, app: Option<&App>) -> Value {
+    json!({
+        "internal_id": function.id.to_string(), "env_id": ENVIRONMENT, "app_id": function.app.to_string(),
+        "app_name": app.map(|app| &*app.name), "id": function.slug, "name": function.name,
+        "triggers": function.triggers.iter().map(dev::trigger).collect::<Vec<_>>(), "config": dev::describe(function),
+        "is_paused": false, "created_at": rfc3339(function.created_at),
+        "archived_at": function.archived_at.map_or_else(|| ZERO_TIME.to_owned(), rfc3339),
+    })
+}

@@ -1,0 +1,12 @@
+//! End-to-end compatibility on a real server process: `cargo test --test integration_test`.
+
+#[path = "integration/failures.rs"]
+mod failures;
+#[path = "integration/harness.rs"]
+mod harness;
+#[path = "integration/operations.rs"]
+mod operations;
+#[path = "integration/routing.rs"]
+mod routing;
+#[path = "integration/steps.rs"]
+mod steps;

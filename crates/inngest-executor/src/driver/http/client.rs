@@ -1,0 +1,229 @@
+//! Requests over pooled connections: stale connections, redirects, and what broke when none of it helps.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use inngest_core::limits::REDIRECTS_MAX;
+
+use super::body::{self, BodyError};
+use super::connect::{Connector, Traffic, connector};
+use super::target;
+use crate::driver::CallError;
+
+/// An idle connection is closed after this time: before the servers of Node and Python do it after 5 seconds,
+/// so that a call rarely meets a connection that is just going away.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Idle connections kept for one app; more are closed.
+const IDLE_PER_HOST_MAX: usize = 512;
+/// Sent with every request.
+const USER_AGENT: HeaderValue = HeaderValue::from_static("Inngest");
+
+/// Makes requests to apps. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct HttpClient {
+    pooled: Client<Connector, Full<Bytes>>,
+    /// Opens a connection for each request.
+    fresh: Client<Connector, Full<Bytes>>,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpClient")
+    }
+}
+
+impl Default for HttpClient {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A complete reply. A body that cannot be read, because it is too large or in an unknown encoding, is empty.
+#[derive(Clone, Debug)]
+pub struct HttpReply {
+    /// Status after redirects.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, decoded.
+    pub body: Bytes,
+}
+
+/// One request, as it is sent again after a redirect or on a fresh connection.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// A reply whose body may be unusable.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Result<Bytes, BodyError>,
+}
+
+impl HttpClient {
+    /// A client with no connections yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let connector = connector();
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+        let pooled = builder.pool_max_idle_per_host(IDLE_PER_HOST_MAX).build(connector.clone());
+        let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Self { pooled, fresh }
+    }
+
+    /// `PUT` of a JSON body, with these headers besides the usual ones. Redirects are followed as a `PUT`.
+    pub async fn put_json(
+        &self,
+        url: &str,
+        body: Bytes,
+        mut headers: HeaderMap,
+        timeout: Duration,
+    ) -> Result<HttpReply, CallError> {
+        headers.insert(header::CONTENT_TYPE, JSON);
+        let call = Call { method: Method::PUT, uri: target::uri_of(url)?, headers, body };
+        self.call_within(call, timeout).await
+    }
+
+    /// `GET` with these headers besides the usual ones.
+    pub async fn get(&self, url: &str, headers: HeaderMap, timeout: Duration) -> Result<HttpReply, CallError> {
+        let call = Call { method: Method::GET, uri: target::uri_of(url)?, headers, body: Bytes::new() };
+        self.call_within(call, timeout).await
+    }
+
+    async fn call_within(&self, mut call: Call, timeout: Duration) -> Result<HttpReply, CallError> {
+        add_usual_headers(&mut call.headers);
+        let answer = tokio::time::timeout(timeout, self.call(&call)).await.map_err(|_| CallError::TimedOut)??;
+        let Answer { status, headers, body } = answer;
+        Ok(HttpReply { status: status.as_u16(), headers, body: body.unwrap_or_default() })
+    }
+
+    /// Sends the request where redirects lead, and reads the whole reply. The method stays the same on every
+    /// redirect: hardly any app has another handler for what was meant as a call.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answer, CallError> {
+        let mut uri = call.uri.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.send(call, &uri).await?;
+            match location(&response) {
+                Some(location) => uri = target::redirected(&uri, location, &call.uri)?,
+                None => return receive(response).await,
+            }
+        }
+        Err(CallError::Redirect(format!("more than {REDIRECTS_MAX} redirects, the last one to {uri}")))
+    }
+
+    /// A connection kept from an earlier call may have been closed by the app in the meantime. When not one
+    /// byte came back over it, the app has not seen the request, and it is sent once more.
+    async fn send(&self, call: &Call, uri: &Uri) -> Result<Response<Incoming>, CallError> {
+        let error = match self.pooled.request(call.request(uri)).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        if !traffic(&error, uri).is_some_and(|traffic| traffic.was_stale()) {
+            return Err(broken(&error, uri));
+        }
+        tracing::debug!(%uri, %error, "the app had closed the connection; sending again on a new one");
+        self.fresh.request(call.request(uri)).await.map_err(|error| broken(&error, uri))
+    }
+}
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What all requests say. Only gzip is asked for, as SDKs are used to; brotli is understood as well.
+pub(super) fn add_usual_headers(headers: &mut HeaderMap) {
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+}
+
+impl Call {
+    fn request(&self, uri: &Uri) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+fn location(response: &Response<Incoming>) -> Option<&str> {
+    let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let name: HeaderName = header::LOCATION;
+    moved.then(|| response.headers().get(name)).flatten()?.to_str().ok()
+}
+
+async fn receive(response: Response<Incoming>) -> Result<Answer, CallError> {
+    let (parts, incoming) = response.into_parts();
+    match body::read(&parts.headers, incoming).await {
+        Err(BodyError::Broken(error)) => Err(CallError::Reset(causes(&error))),
+        body => Ok(Answer { status: parts.status, headers: parts.headers, body }),
+    }
+}
+
+/// What is known of the connection that a request failed on. Under TLS bytes are no sign of a reply, and an
+/// HTTP/2 connection has many calls at a time, so only plain HTTP tells.
+fn traffic(error: &Error, uri: &Uri) -> Option<Traffic> {
+    let connected = error.connect_info().filter(|_| uri.scheme_str() == Some("http"))?;
+    let mut extras = Extensions::new();
+    connected.get_extras(&mut extras);
+    extras.get().cloned()
+}
+
+fn broken(error: &Error, uri: &Uri) -> CallError {
+    let causes = causes(error);
+    if speaks_another_protocol(error) {
+        return CallError::BadUrl(format!("no {} is spoken there: {causes}", uri.scheme_str().unwrap_or("HTTP")));
+    }
+    if traffic(error, uri).is_some_and(|traffic| traffic.is_answered()) {
+        return CallError::Reset(causes);
+    }
+    CallError::Unreachable(causes)
+}
+
+/// Whether the other side answered, but neither in HTTP nor, where the URL says so, in TLS.
+fn speaks_another_protocol(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let not_tls = matches!(within_io(error).downcast_ref(), Some(rustls::Error::InvalidMessage(_)));
+        if not_tls || error.downcast_ref().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What an IO error was made from; its `source` passes over that.
+fn within_io<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = inner;
+    }
+    error
+}
+
+/// The causes below an error of the client, whose own text says only in which phase it happened.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = error.source().or(Some(error));
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Some errors repeat the text of their cause.
+        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}

@@ -1,0 +1,85 @@
+//! Syncs: what is registered changes in the store first, then in memory.
+
+use std::sync::{Arc, PoisonError};
+
+use inngest_core::{App, AppId};
+use inngest_state::{Change, CommitError, StoreError, Transition};
+
+use super::Engine;
+use crate::apps::{self, RegisterError, Registered, Registration};
+use crate::registry::Registry;
+
+impl Engine {
+    /// Applies the sync of an app. Nothing is applied when anything of it is refused.
+    pub async fn register(&self, registration: Registration) -> Result<Registered, RegisterError> {
+        let _one_at_a_time = self.inner.registering.lock().await;
+        let (apps, functions) = (self.history().apps().await?, self.history().functions().await?);
+        let now = self.ids().now();
+        let (registered, transition) = apps::plan_registration(&registration, &apps, &functions, now);
+        if !transition.changes.is_empty() {
+            self.commit_definitions(transition.changes).await?;
+        }
+        Ok(registered)
+    }
+
+    /// Records that the app at this normalised URL cannot be used, and why; `None`: it can again. A URL that
+    /// no app is known for becomes a placeholder app.
+    pub async fn report_app(&self, url: &str, error: Option<String>) -> Result<(), StoreError> {
+        let _one_at_a_time = self.inner.registering.lock().await;
+        let registry = self.registry();
+        let known: Vec<App> = registry.apps().filter(|app| *app.url == *url).map(|app| App::clone(app)).collect();
+        let apps = if known.is_empty() { vec![self.placeholder(url)] } else { known };
+        let changes: Vec<Change> = apps
+            .into_iter()
+            .filter(|app| app.name.is_empty() || app.error != error)
+            .map(|app| Change::PutApp(Box::new(App { error: error.clone(), ..app })))
+            .collect();
+        if changes.is_empty() { Ok(()) } else { self.commit_definitions(changes).await }
+    }
+
+    /// Archives the apps at this normalised URL with their functions; false when there is none.
+    pub async fn remove_app(&self, url: &str) -> Result<bool, StoreError> {
+        let _one_at_a_time = self.inner.registering.lock().await;
+        let now = self.ids().now();
+        let registry = self.registry();
+        let changes: Vec<Change> = registry
+            .apps()
+            .filter(|app| *app.url == *url && app.archived_at.is_none())
+            .map(|app| Change::ArchiveApp(app.id, now))
+            .collect();
+        let found = !changes.is_empty();
+        if found {
+            self.commit_definitions(changes).await?;
+        }
+        Ok(found)
+    }
+
+    fn placeholder(&self, url: &str) -> App {
+        App {
+            id: AppId::of_name(url),
+            name: "".into(),
+            url: url.into(),
+            sdk_language: String::new(),
+            sdk_version: String::new(),
+            framework: String::new(),
+            app_version: None,
+            error: None,
+            checksum: String::new(),
+            created_at: self.ids().now(),
+            archived_at: None,
+        }
+    }
+
+    async fn commit_definitions(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let store = &self.inner.parts.store;
+        match store.commit(Transition::of(changes).into()).await {
+            Ok(committed) => self.publish(committed).await,
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Rejected(rejected)) => unreachable!("nothing was required, yet: {rejected}"),
+        }
+        let (apps, functions) = store.definitions().await?;
+        let registry = Arc::new(Registry::build(apps, functions));
+        *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! The engine: the parts put together, and the handle that everyone else holds.
+//!
+//! What may happen here is a short list: an event is accepted, a job is worked on ([`work`]), a timer comes
+//! near ([`timers`]), an app registers ([`definitions`]), a run is cancelled or checkpointed. Each ends in one
+//! transition, and only after its commit are jobs offered to the queue.
+
+mod definitions;
+mod timers;
+mod work;
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use inngest_core::{Event, Ids, RunId};
+use inngest_queue::{JobKind, Queue, QueueItem};
+use inngest_state::{Change, CommitError, Committed, History, Rejected, RunState, Store, StoreError, Transition};
+use tokio::sync::{Mutex, Semaphore, watch};
+
+use crate::driver::Executor;
+use crate::plan::{self, CheckpointProblem, Planning};
+use crate::registry::Registry;
+use crate::response::OpReport;
+use crate::{request, routing};
+use timers::Timers;
+
+/// What the engine is made of.
+pub struct Parts {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The same, for the reads of the APIs.
+    pub history: Arc<dyn History>,
+    /// The index over its jobs.
+    pub queue: Arc<dyn Queue>,
+    /// Calls apps.
+    pub executor: Arc<dyn Executor>,
+    /// Makes ids and tells the time.
+    pub ids: Ids,
+    /// Behaviour.
+    pub options: Options,
+}
+
+/// Behaviour of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Calls to apps in flight at a time (`--queue-workers`); more jobs wait in the queue.
+    pub workers_max: usize,
+    /// A fixed wait between attempts instead of the back-off table (`--retry-interval`).
+    pub retry_interval: Option<Duration>,
+}
+
+/// Handle to the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    registry: RwLock<Arc<Registry>>,
+    /// One sync at a time: it reads what is registered and writes what follows from it.
+    registering: Mutex<()>,
+    timers: Timers,
+    places: Arc<Semaphore>,
+    stage: watch::Sender<Stage>,
+}
+
+/// How far the engine is on its way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Takes jobs.
+    Open,
+    /// Takes no more jobs; those in flight go on.
+    Draining,
+    /// Those in flight are abandoned: their jobs are in the store, for the next process.
+    Abandoned,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// Why a checkpoint was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The run is unknown or has ended (400).
+    #[error("run not found in state store")]
+    UnknownRun,
+    /// The job was dispatched again since (409).
+    #[error("this dispatch is stale: its work was handed to another call")]
+    Stale,
+    /// An op that cannot be checkpointed, or an unreadable `qi_id` (400).
+    #[error("{0}")]
+    BadRequest(String),
+    /// A step or the state is over its limit (413).
+    #[error("{0}")]
+    TooLarge(String),
+    /// The store failed (503).
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a request to cancel a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is cancelled now.
+    Now,
+    /// It had ended before.
+    AlreadyEnded,
+    /// There is no such run.
+    Unknown,
+}
+
+impl Engine {
+    /// Opens the engine on a store that no other process works on: leases of an earlier process are void,
+    /// and what it left is picked up by [`Engine::run_jobs`].
+    pub async fn open(parts: Parts) -> Result<Self, StoreError> {
+        let now = parts.ids.now();
+        parts.store.void_leases(now).await?;
+        let (apps, functions) = parts.store.definitions().await?;
+        let inner = Inner {
+            registry: RwLock::new(Arc::new(Registry::build(apps, functions))),
+            registering: Mutex::new(()),
+            timers: Timers::new(now),
+            places: Arc::new(Semaphore::new(parts.options.workers_max)),
+            stage: watch::Sender::new(Stage::Open),
+            parts,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Works until [`Engine::shutdown`]: loads what is pending, then hands out jobs as they come due.
+    pub async fn run_jobs(&self) -> Result<(), StoreError> {
+        let stage = self.inner.stage.subscribe();
+        self.load_pending().await?;
+        let keeping_time = tokio::spawn(self.clone().keep_time(stage.clone()));
+        self.dispatch(stage).await;
+        keeping_time.abort();
+        Ok(())
+    }
+
+    /// Takes no more jobs, waits for those in flight at most until `deadline` has passed, and abandons the
+    /// rest to the next process. Their number is returned.
+    pub async fn shutdown(&self, deadline: Duration) -> usize {
+        self.inner.stage.send_replace(Stage::Draining);
+        let all = u32::try_from(self.inner.parts.options.workers_max).unwrap_or(u32::MAX);
+        let idle = self.inner.places.acquire_many(all);
+        if tokio::time::timeout(deadline, idle).await.is_ok() {
+            return 0;
+        }
+        let left = self.inner.parts.options.workers_max - self.inner.places.available_permits();
+        self.inner.stage.send_replace(Stage::Abandoned);
+        left
+    }
+
+    /// Stores events and starts the runs they trigger; resolves when all of it is on disk. All or nothing.
+    pub async fn accept(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let registry = self.registry();
+        let now = self.ids().now();
+        let changes = events.into_iter().map(|event| {
+            let admits = routing::admit(&registry, &event, now, self.ids());
+            Change::PutEvent(Box::new(event), admits)
+        });
+        let transition = Transition::of(changes.collect());
+        match self.inner.parts.store.commit(transition.into()).await {
+            Ok(committed) => {
+                self.publish(committed).await;
+                Ok(())
+            }
+            Err(CommitError::Store(error)) => Err(error),
+            Err(CommitError::Rejected(rejected)) => unreachable!("nothing was required, yet: {rejected}"),
+        }
+    }
+
+    /// The apps and functions known now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.inner.registry.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads of the APIs.
+    #[must_use]
+    pub fn history(&self) -> &dyn History {
+        &*self.inner.parts.history
+    }
+
+    /// Makes ids and tells the time.
+    #[must_use]
+    pub fn ids(&self) -> &Ids {
+        &self.inner.parts.ids
+    }
+
+    /// Jobs waiting and in work.
+    pub async fn depth(&self) -> inngest_queue::Depth {
+        self.inner.parts.queue.depth().await
+    }
+
+    /// A run that has not ended.
+    pub async fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
+        self.inner.parts.store.run(id).await
+    }
+
+    /// Ends a run from outside.
+    pub async fn cancel(&self, id: RunId) -> Result<Cancelled, StoreError> {
+        let Some(run) = self.run(id).await? else {
+            let known = self.history().run_record(id).await?.is_some();
+            return Ok(if known { Cancelled::AlreadyEnded } else { Cancelled::Unknown });
+        };
+        let registry = self.registry();
+        let transition = plan::cancel(&run, registry.function(&run.function), &registry, self.ids(), self.ids().now());
+        match self.inner.parts.store.commit(transition.into()).await {
+            Ok(committed) => {
+                self.publish(committed).await;
+                Ok(Cancelled::Now)
+            }
+            Err(CommitError::Rejected(_)) => Ok(Cancelled::AlreadyEnded),
+            Err(CommitError::Store(error)) => Err(error),
+        }
+    }
+
+    /// Records steps that an SDK finished while its call goes on. `queue_item` is the `qi_id` of the request.
+    pub async fn checkpoint(
+        &self,
+        id: RunId,
+        queue_item: &str,
+        generation: Option<u32>,
+        steps: Vec<OpReport>,
+    ) -> Result<(), CheckpointError> {
+        let named = request::parse_qi_id(queue_item).filter(|(job, _)| job.run == id);
+        let Some((job, dispatched)) = named else {
+            return Err(CheckpointError::BadRequest("qi_id does not name a job of this run".into()));
+        };
+        let Some(run) = self.run(id).await? else { return Err(CheckpointError::UnknownRun) };
+        let registry = self.registry();
+        let Some(function) = registry.function(&run.function) else { return Err(CheckpointError::UnknownRun) };
+        let now = self.ids().now();
+        // Only the fence matters of the item; the job itself stays with the call that is in flight.
+        let mut item = QueueItem::new(job, run.function, JobKind::Discovery, now);
+        item.generation = generation.unwrap_or(dispatched);
+        let planning = Planning {
+            run: &run,
+            item: &item,
+            function,
+            registry: &registry,
+            ids: self.ids(),
+            now,
+            dispatched_at: now,
+            retry_interval: self.inner.parts.options.retry_interval,
+        };
+        let transition = plan::checkpoint(&planning, steps).map_err(|problem| match problem {
+            CheckpointProblem::BadOp(text) => CheckpointError::BadRequest(text),
+            CheckpointProblem::TooLarge(text) => CheckpointError::TooLarge(text),
+        })?;
+        match self.inner.parts.store.commit(transition.into()).await {
+            Ok(committed) => {
+                self.publish(committed).await;
+                Ok(())
+            }
+            Err(CommitError::Rejected(Rejected::StaleJob(_))) => Err(CheckpointError::Stale),
+            Err(CommitError::Rejected(Rejected::RunEnded(_))) => Err(CheckpointError::UnknownRun),
+            Err(CommitError::Store(error)) => Err(CheckpointError::Store(error)),
+        }
+    }
+
+    /// Tells the queue what a commit did. Jobs that are far away stay on disk until their time comes near.
+    async fn publish(&self, committed: Committed) {
+        let Committed { mut jobs, removed, .. } = committed;
+        if !removed.is_empty() {
+            self.inner.parts.queue.withdraw(&removed).await;
+        }
+        self.inner.timers.keep_near(&mut jobs, self.ids());
+        if !jobs.is_empty() {
+            self.inner.parts.queue.offer(jobs).await;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What an app answered, understood: [`SdkResponse`].
+
+mod errors;
+mod headers;
+mod ops;
+mod output;
+mod reply;
+mod stream;
+
+use std::sync::Arc;
+
+use inngest_core::{Millis, Payload, StepId};
+
+pub use headers::{ReplyHeaders, Sdk};
+pub use ops::read as read_ops;
+pub use reply::{RawReply, understand};
+
+/// A complete reply of an app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SdkResponse {
+    /// HTTP status, after redirects and after unwrapping a 201 stream.
+    pub status: u16,
+    /// `x-inngest-req-version`; 0 when missing or unreadable.
+    pub version: i32,
+    /// `x-inngest-no-retry: true`, or a reply that is final by itself.
+    pub no_retry: bool,
+    /// `retry-after`, already resolved and clamped.
+    pub retry_at: Option<Millis>,
+    /// What it says.
+    pub reply: Reply,
+}
+
+/// What a reply says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// 206: reports of steps, in the order sent. May be empty.
+    Ops(Vec<OpReport>),
+    /// The function returned; `None` when the body was empty.
+    Returned(Option<Payload>),
+    /// The function failed, or the reply is not one of an SDK, or cannot be understood.
+    Failed(FunctionError),
+}
+
+/// An error outside of any step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionError {
+    /// Output of the run if this ends it: the raw error body as JSON (text that is no JSON as a JSON string).
+    pub output: Option<Payload>,
+    /// Normalised: canonical `{"cause"?,"error","message","name","stack"?}`.
+    pub error: Payload,
+}
+
+/// The ops of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the protocol's own words, explained where each is planned (plan/ops)")]
+pub enum Op {
+    None,
+    Step,
+    StepRun,
+    StepError,
+    StepFailed,
+    StepPlanned,
+    Sleep,
+    WaitForEvent,
+    WaitForSignal,
+    InvokeFunction,
+    AiGateway,
+    Gateway,
+    RunComplete,
+    SyncRunComplete,
+    DiscoveryRequest,
+    DeferAdd,
+    DeferAbort,
+}
+
+/// One op as reported; payloads are canonical JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpReport {
+    /// Which op.
+    pub op: Op,
+    /// Hashed step id; may be empty for `None` and `DiscoveryRequest`.
+    pub id: StepId,
+    /// `displayName`, else `userland.id`, else `name`.
+    pub display_name: Arc<str>,
+    /// Op-specific text: duration, event name, ..
+    pub name: Option<Arc<str>>,
+    /// `opts` when it is an object.
+    pub opts: Option<Payload>,
+    /// `opts.input` when present.
+    pub input: Option<Payload>,
+    /// `data`; `None` when absent (JSON `null` is `Some("null")`).
+    pub data: Option<Payload>,
+    /// `error` when it is not null.
+    pub error: Option<Payload>,
+    /// Start and duration in nanoseconds, when the SDK measured them.
+    pub timing: Option<(i64, i64)>,
+}
