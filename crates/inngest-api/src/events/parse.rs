@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn limits_are_inclusive_and_depth_is_no_problem() {
-        let exact = format!(r#"{{"name":"a","data":{{"x":"{}"}}}}"#, "x".repeat(limits::EVENT_BYTES_MAX - 27));
+        let exact = format!(r#"{{"name":"a","data":{{"x":"{}"}}}}"#, "x".repeat(limits::EVENT_BYTES_MAX - 28));
         assert_eq!(exact.len(), limits::EVENT_BYTES_MAX);
         assert!(parse(&exact).is_ok());
         assert!(parse(&format!("[{}]", vec![r#"{"name":"a"}"#; 5_000].join(","))).is_ok());

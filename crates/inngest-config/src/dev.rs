@@ -1,0 +1,174 @@
+//! The options of `inngest dev`, typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{ConfigError, Layers};
+
+/// What `inngest dev` was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevOptions {
+    /// Serve URLs of apps.
+    pub sdk_urls: Vec<String>,
+    /// Wanted API port.
+    pub port: u16,
+    /// Address to listen on; `None` = all.
+    pub host: Option<String>,
+    /// Look for apps on the usual ports.
+    pub discovery: bool,
+    /// Ask healthy apps for changes.
+    pub poll: bool,
+    /// Time between two rounds.
+    pub poll_interval: Duration,
+    /// Fixed time between attempts.
+    pub retry_interval: Option<Duration>,
+    /// Calls in flight at a time.
+    pub queue_workers: usize,
+    /// Keep the database.
+    pub persist: bool,
+    /// Where.
+    pub sqlite_dir: PathBuf,
+    /// Fail when the port is taken.
+    pub strict_port: bool,
+    /// More ports to look for apps on.
+    pub discovery_ports: Vec<u16>,
+    /// Serve the built-in app.
+    pub demo: bool,
+    /// Time for calls in flight at the end.
+    pub shutdown_timeout: Duration,
+    /// Upper bound of the database in bytes.
+    pub max_store_size: Option<u64>,
+    /// Accepted, shown by `GET /dev`.
+    pub tick_ms: u64,
+}
+
+/// More workers would only be more memory: a call in flight costs some kilobytes.
+const WORKERS_MAX: u64 = 100_000;
+
+impl DevOptions {
+    /// Reads every option from its strongest source.
+    pub fn resolve(layers: &Layers) -> Result<Self, ConfigError> {
+        let port = layers.number("port")?;
+        let port = u16::try_from(port).ok().filter(|port| *port > 0);
+        let workers = layers.number("queue-workers")?;
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(layers.wrong("queue-workers", workers.to_string(), "between 1 and 100000"));
+        }
+        let ports = layers.list("discovery-port");
+        let bad_port = |text: &String| layers.wrong("discovery-port", text.clone(), "a port between 1 and 65535");
+        Ok(Self {
+            sdk_urls: layers.list("sdk-url"),
+            port: port.ok_or_else(|| layers.wrong("port", layers.text("port"), "a port between 1 and 65535"))?,
+            host: Some(layers.text("host")).filter(|host| !host.is_empty()),
+            discovery: !layers.bool("no-discovery")?,
+            poll: !layers.bool("no-poll")?,
+            // Zero is no interval; the Go server takes it for the default too.
+            poll_interval: Duration::from_secs(match layers.number("poll-interval")? {
+                0 => 5,
+                seconds => seconds,
+            }),
+            retry_interval: Some(layers.number("retry-interval")?).filter(|s| *s > 0).map(Duration::from_secs),
+            queue_workers: usize::try_from(workers).unwrap_or(usize::MAX),
+            persist: layers.bool("persist")?,
+            sqlite_dir: layers.text("sqlite-dir").into(),
+            strict_port: layers.bool("strict-port")?,
+            discovery_ports: ports
+                .iter()
+                .map(|text| text.parse().map_err(|_| bad_port(text)))
+                .collect::<Result<_, _>>()?,
+            demo: layers.bool("demo")?,
+            shutdown_timeout: Duration::from_secs(layers.number("shutdown-timeout")?),
+            max_store_size: Some(layers.number("max-store-size")?).filter(|bytes| *bytes > 0),
+            tick_ms: layers.number("tick")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::File;
+
+    fn layers(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &[(&str, &str)]) -> Layers {
+        let mut layers = Layers::default();
+        layers.add_flags(flags.iter().map(|(name, value)| (*name, vec![(*value).to_owned()])));
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        layers.add_environment(variables).unwrap();
+        let values = file.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
+        layers.add_file(File { path: "inngest.yaml".into(), values });
+        layers
+    }
+
+    #[test]
+    fn flags_beat_variables_beat_files_beat_defaults() {
+        let port = |flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &[(&str, &str)]| {
+            DevOptions::resolve(&layers(flags, variables, file)).unwrap().port
+        };
+        assert_eq!(port(&[], &[], &[]), 8288);
+        assert_eq!(port(&[], &[], &[("port", "1")]), 1);
+        assert_eq!(port(&[], &[("INNGEST_PORT", "2")], &[("port", "1")]), 2);
+        assert_eq!(port(&[("port", "3")], &[("INNGEST_PORT", "2")], &[("port", "1")]), 3);
+    }
+
+    #[test]
+    fn lists_switches_and_aliases() {
+        let given = layers(
+            &[("no-poll", "true")],
+            &[
+                ("INNGEST_SDK_URL", "http://a, http://b"),
+                ("INNGEST_DEV", "1"),
+                ("OTHER", "x"),
+                ("INNGEST_NO_DISCOVERY", "T"),
+            ],
+            &[("urls", "ignored"), ("data-dir", "d"), ("poort", "1"), ("nonsense-key", "x")],
+        );
+        let options = DevOptions::resolve(&given).unwrap();
+        assert_eq!(options.sdk_urls, ["http://a", "http://b"]);
+        assert_eq!((options.discovery, options.poll, options.sqlite_dir), (false, false, "d".into()));
+        assert_eq!(
+            given.warnings,
+            [
+                "inngest.yaml: unknown key \"poort\" is ignored; did you mean port?",
+                "inngest.yaml: unknown key \"nonsense-key\" is ignored",
+            ]
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named_with_their_source() {
+        let table: [(&[(&str, &str)], &str); 5] = [
+            (&[("INNGEST_PORT", "abc")], "invalid value \"abc\" for port (INNGEST_PORT): must be an integer"),
+            (
+                &[("INNGEST_PORT", "99999")],
+                "invalid value \"99999\" for port (INNGEST_PORT): must be a port between 1 and 65535",
+            ),
+            (
+                &[("INNGEST_PERSIST", "maybe")],
+                "invalid value \"maybe\" for persist (INNGEST_PERSIST): must be true or false",
+            ),
+            (
+                &[("INNGEST_QUEUE_WORKERS", "0")],
+                "invalid value \"0\" for queue-workers (INNGEST_QUEUE_WORKERS): must be between 1 and 100000",
+            ),
+            (
+                &[("INNGEST_DISCOVERY_PORT", "80,x")],
+                "invalid value \"x\" for discovery-port (INNGEST_DISCOVERY_PORT): must be a port between 1 and 65535",
+            ),
+        ];
+        for (variables, expected) in table {
+            let error = DevOptions::resolve(&layers(&[], variables, &[])).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn secrets_may_come_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "abcd\n").unwrap();
+        let given = layers(&[], &[("INNGEST_SIGNING_KEY_FILE", path.to_str().unwrap())], &[]);
+        assert_eq!(given.text("signing-key"), "abcd");
+        let missing = Layers::default().add_environment([("INNGEST_EVENT_KEY_FILE".to_owned(), "/nowhere".to_owned())]);
+        assert!(missing.unwrap_err().to_string().starts_with("error reading config file /nowhere: "));
+    }
+}

@@ -1,0 +1,166 @@
+//! The table of options.
+
+/// What kind of value an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; the bare flag means `true`.
+    Bool,
+    /// A whole number, zero or more.
+    Number,
+    /// Any text.
+    Text,
+    /// Several texts: repeated, or separated by commas.
+    List,
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Kebab-case: the flag, the key of a file, and (as `INNGEST_X_Y`) the variable.
+    pub name: &'static str,
+    /// One-letter flag.
+    pub short: Option<char>,
+    /// What it takes.
+    pub kind: Kind,
+    /// The default as text, shown in the help; empty when there is none.
+    pub default: &'static str,
+    /// What it does, in one or two sentences.
+    pub help: &'static str,
+    /// Accepted, but not shown: without effect, or for tests.
+    pub hidden: bool,
+    /// Other names of the same option.
+    pub aliases: &'static [&'static str],
+}
+
+const fn option(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Spec {
+    Spec { name, short: None, kind, default, help, hidden: false, aliases: &[] }
+}
+
+const fn hidden(name: &'static str, kind: Kind) -> Spec {
+    Spec { hidden: true, ..option(name, kind, "", "Accepted for compatibility; without effect.") }
+}
+
+/// Options of `inngest dev`.
+pub const DEV: [Spec; 40] = [
+    Spec {
+        short: Some('u'),
+        aliases: &["urls"],
+        ..option(
+            "sdk-url",
+            Kind::List,
+            "",
+            "Serve URL of an app, for example http://localhost:3000/api/inngest. May be repeated.",
+        )
+    },
+    Spec {
+        short: Some('p'),
+        ..option("port", Kind::Number, "8288", "Port of the API. The next free one is used when it is taken.")
+    },
+    option(
+        "host",
+        Kind::Text,
+        "",
+        "Address to listen on. All interfaces by default, because containers call a dev server; 127.0.0.1 narrows it.",
+    ),
+    option("no-discovery", Kind::Bool, "false", "Do not look for apps on the usual ports."),
+    option("no-poll", Kind::Bool, "false", "Do not ask healthy apps for changes; apps with an error are still asked."),
+    option("poll-interval", Kind::Number, "5", "Seconds between two rounds of asking apps for changes."),
+    option(
+        "retry-interval",
+        Kind::Number,
+        "0",
+        "Seconds between two attempts, always the same; 0 uses the growing intervals of production.",
+    ),
+    option("queue-workers", Kind::Number, "100", "Calls to apps that may be in flight at a time."),
+    option(
+        "persist",
+        Kind::Bool,
+        "false",
+        "Keep the database over restarts, in ./.inngest or --sqlite-dir. Otherwise every start is a fresh one.",
+    ),
+    Spec {
+        aliases: &["data-dir"],
+        ..option("sqlite-dir", Kind::Text, ".inngest", "Directory of the database with --persist.")
+    },
+    option("strict-port", Kind::Bool, "false", "Fail when the port is taken, instead of using the next free one."),
+    option("discovery-port", Kind::List, "", "More ports to look for apps on."),
+    option(
+        "demo",
+        Kind::Bool,
+        "false",
+        "Serve a small built-in app and send it events, to see runs without an app of your own.",
+    ),
+    option(
+        "shutdown-timeout",
+        Kind::Number,
+        "1",
+        "Seconds that calls in flight may take to finish after SIGINT or SIGTERM; the rest is taken up by the next start.",
+    ),
+    option(
+        "max-store-size",
+        Kind::Number,
+        "0",
+        "Bytes that the database may grow to; then events are refused with 503 as on a full disk. 0 = no limit.",
+    ),
+    Spec {
+        help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",
+        hidden: false,
+        ..option("tick", Kind::Number, "150", "")
+    },
+    hidden("in-memory", Kind::Bool),
+    hidden("no-ui", Kind::Bool),
+    hidden("redis-uri", Kind::Text),
+    hidden("postgres-uri", Kind::Text),
+    hidden("postgres-max-idle-conns", Kind::Number),
+    hidden("postgres-max-open-conns", Kind::Number),
+    hidden("postgres-conn-max-idle-time", Kind::Number),
+    hidden("postgres-conn-max-lifetime", Kind::Number),
+    hidden("connect-gateway-port", Kind::Number),
+    hidden("connect-gateway-grpc-port", Kind::Number),
+    hidden("connect-executor-grpc-port", Kind::Number),
+    hidden("connect-gateway-grpc-ip", Kind::Text),
+    hidden("connect-executor-grpc-ip", Kind::Text),
+    hidden("debug-api-port", Kind::Number),
+    hidden("system-trace-endpoint", Kind::Text),
+    hidden("system-trace-url-path", Kind::Text),
+    hidden("signing-key", Kind::Text),
+    hidden("event-key", Kind::List),
+    hidden("json", Kind::Bool),
+    hidden("verbose", Kind::Bool),
+    hidden("log-level", Kind::Text),
+    hidden("log-format", Kind::Text),
+    hidden("config", Kind::Text),
+    hidden("prod", Kind::Bool),
+];
+
+/// Options that only the environment and files may hold: another command's flags.
+pub const NOT_FLAGS_OF_DEV: [&str; 8] =
+    ["signing-key", "event-key", "json", "verbose", "log-level", "log-format", "config", "prod"];
+
+/// The option of a name or alias.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Spec> {
+    DEV.iter().find(|spec| spec.name == name || spec.aliases.contains(&name))
+}
+
+/// The environment variable of an option.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    format!("INNGEST_{}", name.replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_documented_once() {
+        for (index, spec) in DEV.iter().enumerate() {
+            assert!(spec.help.ends_with('.'), "{}", spec.name);
+            assert!(!DEV[index + 1..].iter().any(|other| other.name == spec.name), "{} twice", spec.name);
+        }
+        assert!(NOT_FLAGS_OF_DEV.iter().all(|name| find(name).is_some_and(|spec| spec.hidden)));
+        assert_eq!(find("urls").map(|spec| spec.name), Some("sdk-url"));
+        assert_eq!(variable("sdk-url"), "INNGEST_SDK_URL");
+    }
+}
