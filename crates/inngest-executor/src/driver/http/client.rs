@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
@@ -126,7 +126,8 @@ impl HttpClient {
     }
 
     /// A connection kept from an earlier call may have been closed by the app in the meantime. When not one
-    /// byte came back over it, the app has not seen the request, and it is sent once more.
+    /// byte came back over it, the app has hardly seen the request, and it is sent once more, over a connection
+    /// of its own. A new connection that is closed without a reply is another matter: the app did that.
     async fn send(&self, call: &Call, uri: &Uri) -> Result<Response<Incoming>, CallError> {
         let error = match self.pooled.request(call.request(uri)).await {
             Ok(response) => return Ok(response),
@@ -160,8 +161,7 @@ impl Call {
 
 fn location(response: &Response<Incoming>) -> Option<&str> {
     let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let name: HeaderName = header::LOCATION;
-    moved.then(|| response.headers().get(name)).flatten()?.to_str().ok()
+    moved.then(|| response.headers().get(header::LOCATION)).flatten()?.to_str().ok()
 }
 
 async fn receive(response: Response<Incoming>) -> Result<Answer, CallError> {
@@ -197,7 +197,8 @@ fn speaks_another_protocol(error: &Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         let not_tls = matches!(within_io(error).downcast_ref(), Some(rustls::Error::InvalidMessage(_)));
-        if not_tls || error.downcast_ref().is_some_and(hyper::Error::is_parse) {
+        let http = error.downcast_ref::<hyper::Error>();
+        if not_tls || http.is_some_and(|error| error.is_parse() && !error.is_parse_too_large()) {
             return true;
         }
         cause = error.source();

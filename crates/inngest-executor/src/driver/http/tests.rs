@@ -165,7 +165,7 @@ async fn a_request_that_met_a_closed_connection_is_sent_again_once() {
 }
 
 #[tokio::test]
-async fn a_request_is_not_sent_again_when_the_app_may_have_worked_on_it() {
+async fn a_request_is_not_sent_again_on_a_new_connection_or_after_a_reply_began() {
     let app = App::start(|_| Then::Close).await;
     assert!(matches!(call(&app.url("/")).await, Err(CallError::Unreachable(_))));
     assert_eq!(app.received().len(), 1);
