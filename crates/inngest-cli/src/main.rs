@@ -1,2 +1,32 @@
-//! The `inngest` binary.
-fn main() {}
+//! The `inngest` binary: commands, flags, output, exit codes.
+
+mod args;
+mod dev;
+mod log;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `<version>-<short hash>`; a build without a hash ends with the dash.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-");
+
+fn main() -> ExitCode {
+    let arguments = args::normalise(std::env::args());
+    let matches = match args::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return args::explain(&error),
+    };
+    match matches.subcommand() {
+        Some(("dev", matches)) => dev::run(matches),
+        Some(("version", _)) => {
+            println!("{VERSION}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            println!("{}", args::command().render_help());
+            ExitCode::SUCCESS
+        }
+    }
+}

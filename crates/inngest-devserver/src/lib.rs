@@ -1,1 +1,178 @@
-//! devserver
+//! The server put together: store, queue, engine, API, apps; started and stopped in the right order.
+//!
+//! Start: bind, open the store, listen (healthy from here on), pick up what an earlier process left, work.
+//! Stop: not ready any more, take no more jobs and connections, let what is in flight finish within its time,
+//! close the store.
+
+mod apps;
+mod banner;
+mod demo;
+mod listen;
+
+pub use banner::Terminal;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Readiness, ServerKind, StartOptions};
+use inngest_config::DevOptions;
+use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
+use inngest_executor::driver::http::{HttpClient, HttpExecutor};
+use inngest_executor::engine::{Engine, Options as EngineOptions, Parts};
+use inngest_queue::memory::MemoryQueue;
+use inngest_state::sqlite::{Options as StoreOptions, SqliteStore};
+use inngest_state::{Store, StoreError};
+use tokio::sync::watch;
+
+/// Requests that are being answered when the server stops get this long, after the calls to apps had theirs.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// Why the server could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] listen::ListenError),
+    /// The store cannot be opened.
+    #[error("the data directory {dir} cannot be used: {cause}", dir = .dir.display())]
+    Store {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        cause: StoreError,
+    },
+    /// No place for a temporary database.
+    #[error("no temporary directory can be made: {0}; use --persist --sqlite-dir DIR")]
+    NoTempDir(std::io::Error),
+    /// The store failed while the server was starting.
+    #[error(transparent)]
+    Engine(#[from] StoreError),
+}
+
+/// Runs `inngest dev` until `stop` turns true. The banner goes to `terminal`, if there is one.
+pub async fn dev(
+    options: DevOptions,
+    version: &str,
+    mut stop: watch::Receiver<bool>,
+    terminal: Option<Terminal>,
+) -> Result<(), ServerError> {
+    let mut bound = listen::bind(options.host.as_deref(), options.port, options.strict_port).await?;
+    let database = Database::of(&options)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = open_store(&database, &options, Arc::clone(&clock)).await?;
+    let client = HttpClient::new();
+    let engine = Engine::open(Parts {
+        store: Arc::new(store.clone()),
+        history: Arc::new(store.clone()),
+        queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
+        executor: Arc::new(HttpExecutor::new(client.clone(), Arc::clone(&clock), None)),
+        ids: Ids::new(clock, Arc::new(SystemEntropy)),
+        options: EngineOptions { workers_max: options.queue_workers, retry_interval: options.retry_interval },
+    })
+    .await?;
+
+    let readiness = Readiness::default();
+    let api = Api {
+        engine: engine.clone(),
+        kind: ServerKind::Dev,
+        auth: Arc::new(Auth::open()),
+        limits: Limits::default(),
+        info: Arc::new(info(&options, version, bound.port)),
+        readiness: readiness.clone(),
+    };
+    let (close, closed) = watch::channel(false);
+    let serving =
+        tokio::spawn(inngest_api::serve(std::mem::take(&mut bound.listeners), Handler::new(api), closed, DRAIN));
+    tracing::info!(addr = %bound.shown, "starting server");
+    let working = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.run_jobs().await }
+    });
+    readiness.set_ready();
+    tracing::info!(addr = %bound.shown, port = bound.port, database = %database.dir.display(), "ready");
+    if let Some(terminal) = &terminal {
+        terminal.print(&banner::text(&bound, &options));
+    }
+    let demo = if options.demo { Some(demo::start(bound.port)) } else { None };
+    let syncing = tokio::spawn(apps::keep_in_sync(engine.clone(), client, apps::Options::of(&options)));
+
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        tracing::debug!("nobody is left to stop the server; stopping");
+    }
+    tracing::info!("stopping: calls in flight may finish");
+    readiness.set_draining();
+    syncing.abort();
+    if let Some(demo) = demo {
+        demo.abort();
+    }
+    let left = engine.shutdown(options.shutdown_timeout).await;
+    close.send_replace(true);
+    if serving.await.is_err() {
+        tracing::error!("the listener ended with a panic");
+    }
+    working.abort();
+    store.close().await;
+    if left > 0 {
+        tracing::warn!(calls = left, "calls did not finish in time; the next start makes them again");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Where the database lives; a temporary directory goes with this value.
+struct Database {
+    dir: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    fn of(options: &DevOptions) -> Result<Self, ServerError> {
+        if options.persist {
+            return Ok(Self { dir: options.sqlite_dir.clone(), _temporary: None });
+        }
+        let temporary = tempfile::Builder::new().prefix("inngest-dev-").tempdir().map_err(ServerError::NoTempDir)?;
+        Ok(Self { dir: temporary.path().to_owned(), _temporary: Some(temporary) })
+    }
+}
+
+/// Opening migrates, which may take long: not on a thread that serves others.
+async fn open_store(
+    database: &Database,
+    options: &DevOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<SqliteStore, ServerError> {
+    let dir = database.dir.clone();
+    let store_options = StoreOptions { size_bytes_max: options.max_store_size, ..StoreOptions::new(&dir) };
+    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(&store_options, clock));
+    let opened = opening.await.unwrap_or_else(|error| Err(StoreError::Other(error.to_string())));
+    opened.map_err(|cause| ServerError::Store { dir, cause })
+}
+
+fn info(options: &DevOptions, version: &str, port: u16) -> DevInfo {
+    let mut features = vec![("FEATURE_CEL_SEARCH", false), ("enable-step-metadata", true), ("run-details-v4", true)]
+        .into_iter()
+        .map(|(name, on)| (name.to_owned(), on))
+        .collect::<Vec<_>>();
+    let flags = std::env::var("INNGEST_FEATURE_FLAGS").unwrap_or_default();
+    features.extend(flags.split(',').filter_map(|flag| {
+        let (name, on) = flag.split_once('=')?;
+        Some((name.trim().to_owned(), on.trim() == "true"))
+    }));
+    DevInfo {
+        version: version.to_owned(),
+        port,
+        features,
+        options: StartOptions {
+            urls: options.sdk_urls.clone(),
+            autodiscover: options.discovery,
+            poll: options.poll,
+            poll_interval: options.poll_interval.as_secs(),
+            retry_interval: options.retry_interval.map_or(0, |interval| interval.as_secs()),
+            queue_workers: options.queue_workers,
+            tick_ms: options.tick_ms,
+            persist: options.persist,
+            sqlite_dir: if options.persist { options.sqlite_dir.display().to_string() } else { String::new() },
+        },
+    }
+}
