@@ -93,7 +93,12 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
         } else if server.exited(Duration::from_secs(2)).await.is_err() {
             eprintln!("kill {kill}: the armed point was not passed, SIGKILL instead");
         }
-        server = server.kill_and_restart(crash_env(kill + 1, plan.kills, &mut random)).await?;
+        let options = server.options().clone();
+        server = match server.kill_and_restart(crash_env(kill + 1, plan.kills, &mut random)).await {
+            Ok(server) => server,
+            // The armed point was passed before anybody could ask whether the server is healthy.
+            Err(_) => Server::start(Options { env: Vec::new(), ..options }).await?,
+        };
         verdict.healthy_after_max = verdict.healthy_after_max.max(server.healthy_after);
         verdict.kills += 1;
     }
