@@ -1,5 +1,7 @@
 //! End-to-end compatibility on a real server process: `cargo test --test integration_test`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
+
 #[path = "integration/failures.rs"]
 mod failures;
 #[path = "integration/harness.rs"]

@@ -124,7 +124,7 @@ fn known(name: &str) -> &'static Spec {
 fn secret(path: &str) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::File { path: path.to_owned(), cause: error.to_string() })?;
-    Ok(text.strip_suffix('\n').map_or(text.clone(), |text| text.trim_end_matches('\r').to_owned()))
+    Ok(text.strip_suffix('\n').map_or_else(|| text.clone(), |text| text.trim_end_matches('\r').to_owned()))
 }
 
 fn unknown(key: &str, path: &str) -> String {

@@ -27,9 +27,10 @@ static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
 /// Passes a point.
 #[inline]
 pub fn point(name: &str) {
-    if let Some(armed) = &*ARMED {
-        if armed.point == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            std::process::abort();
-        }
+    if let Some(armed) = &*ARMED
+        && armed.point == name
+        && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        std::process::abort();
     }
 }

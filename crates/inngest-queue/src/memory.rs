@@ -223,10 +223,11 @@ impl Inner {
         now: Millis,
     ) -> Option<&'e QueueItem> {
         while let Some(Reverse((id, generation))) = jobs.pop() {
-            if let Some(Entry::Waiting(item)) = entries.get(&id) {
-                if item.generation == generation && item.due <= now {
-                    return Some(item);
-                }
+            if let Some(Entry::Waiting(item)) = entries.get(&id)
+                && item.generation == generation
+                && item.due <= now
+            {
+                return Some(item);
             }
         }
         None

@@ -38,16 +38,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A lease, what was offered meanwhile, and whether the job was withdrawn.
+type Leased = (Lease, Option<(u32, Millis)>, bool);
+
 /// What must be true of each job, kept in the plainest way.
 #[derive(Default)]
 struct Model {
     waiting: BTreeMap<u8, (u32, Millis)>,
-    leased: BTreeMap<u8, (Lease, Option<(u32, Millis)>, bool)>,
+    leased: BTreeMap<u8, Leased>,
 }
 
 fn item(job: u8, generation: u32, due: Millis) -> QueueItem {
     let run = RunId::from_bytes(u128::from(job).to_be_bytes());
-    let function = FunctionId::of_definition(if job % 3 == 0 { "a" } else { "b" }, "");
+    let function = FunctionId::of_definition(if job.is_multiple_of(3) { "a" } else { "b" }, "");
     let mut item = QueueItem::new(JobId::start(run), function, JobKind::Start, due);
     item.generation = generation;
     item
@@ -101,7 +104,7 @@ async fn play(steps: Vec<Step>) {
                 let (lease, next, withdrawn) = model.leased.remove(&job).expect("just found");
                 let back = (lease.item.generation, lease.item.due);
                 queue.settle(lease, if done { Settled::Done } else { Settled::GivenBack }).await;
-                if let Some(next) = next.or((!done && !withdrawn).then_some(back)) {
+                if let Some(next) = next.or_else(|| (!done && !withdrawn).then_some(back)) {
                     model.waiting.insert(job, next);
                 }
             }

@@ -121,7 +121,7 @@ impl Case<'_> {
         let first =
             vec![Change::RecordStep(Box::new(self.step(run, "a", "1"))), Change::PutJob(next.clone(), When::Recorded)];
         let committed = self.fenced(job, 1, first).await.expect("commits");
-        assert_eq!(committed.jobs, [next.clone()]);
+        assert_eq!(committed.jobs, std::slice::from_ref(&next));
         let other = self.item(JobId::discovery(run, &["other"]), JobKind::Discovery);
         let second =
             vec![Change::RecordStep(Box::new(self.step(run, "a", "2"))), Change::PutJob(other, When::Recorded)];

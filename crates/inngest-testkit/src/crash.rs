@@ -83,12 +83,12 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
     let app = StubApp::serve_with("crash", functions(&memory), false).await?;
     let mut server = Server::start(Options::new(&plan.binary, dir.path())?).await?;
     app.register(server.client()).await?;
-    let load = Load::start(server.client().clone());
+    let load = Load::start(server.client());
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut verdict = Verdict::default();
     for kill in 0..plan.kills {
         // Every other death comes at a named point, armed at the restart before it.
-        if kill % 2 == 0 {
+        if kill.is_multiple_of(2) {
             tokio::time::sleep(Duration::from_millis(random.random_range(20..400))).await;
         } else if server.exited(Duration::from_secs(2)).await.is_err() {
             eprintln!("kill {kill}: the armed point was not passed, SIGKILL instead");
@@ -110,7 +110,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
 
 /// Arms a point for the odd kills that are still to come.
 fn crash_env(next_kill: u32, kills: u32, random: &mut StdRng) -> Vec<(String, String)> {
-    if next_kill % 2 == 0 || next_kill >= kills {
+    if next_kill.is_multiple_of(2) || next_kill >= kills {
         return Vec::new();
     }
     let point = crash::POINTS[random.random_range(0..crash::POINTS.len())];
@@ -227,7 +227,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(client: Client) -> Self {
+    fn start(client: &Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let sender = |index: usize| {
             let (client, stop) = (client.clone(), Arc::clone(&stop));

@@ -34,7 +34,7 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         limit: query.limit(20, 100),
     };
     let events = api.engine.history().events(filter).await?;
-    Ok(envelope(api.engine.ids(), events.iter().map(render).collect()))
+    Ok(envelope(api.engine.ids(), &events.iter().map(render).collect::<Value>()))
 }
 
 fn hour_ms() -> i64 {
@@ -44,15 +44,15 @@ fn hour_ms() -> i64 {
 pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let found = api.engine.history().event(parse_id(&id)?).await?;
     let event = found.ok_or_else(|| ApiError::not_found("Event not found"))?;
-    Ok(envelope(api.engine.ids(), render(&event)))
+    Ok(envelope(api.engine.ids(), &render(&event)))
 }
 
 pub(crate) async fn runs(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let filter = RunFilter { event: Some(parse_id(&id)?), ascending: true, limit: 1_000, ..RunFilter::default() };
     let runs = api.engine.history().runs(filter).await?;
     let registry = api.engine.registry();
-    let data = runs.iter().map(|run| render_run(run, &registry, Shape::WithOutput)).collect();
-    Ok(envelope(api.engine.ids(), data))
+    let data: Value = runs.iter().map(|run| render_run(run, &registry, Shape::WithOutput)).collect();
+    Ok(envelope(api.engine.ids(), &data))
 }
 
 fn parse_id(text: &str) -> Result<EventId, ApiError> {

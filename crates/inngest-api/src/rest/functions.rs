@@ -32,8 +32,9 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
             && query.first("app").is_none_or(|app| apps.get(&function.app).is_some_and(|known| *known.name == *app))
     });
     let cursor = functions.get(limit).and_then(|_| functions.get(limit - 1)).map(|last| last.id.to_string());
-    let data = functions.iter().take(limit).map(|function| render(function, apps.get(&function.app))).collect();
-    Ok(paged(api.engine.ids(), data, cursor, limit))
+    let data: Vec<Value> =
+        functions.iter().take(limit).map(|function| render(function, apps.get(&function.app))).collect();
+    Ok(paged(api.engine.ids(), &data, cursor, limit))
 }
 
 /// A bare array, empty for an unknown app.

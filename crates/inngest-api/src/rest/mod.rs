@@ -20,12 +20,12 @@ pub(crate) const ENVIRONMENT: &str = "00000000-0000-4000-b000-000000000000";
 pub(crate) const ACCOUNT: &str = "00000000-0000-4000-a000-000000000000";
 
 /// `{"data":..,"metadata":{"fetched_at":..}}`.
-pub(crate) fn envelope(ids: &Ids, data: Value) -> Response<Body> {
+pub(crate) fn envelope(ids: &Ids, data: &Value) -> Response<Body> {
     json_reply(200, &json!({ "data": data, "metadata": { "fetched_at": rfc3339(ids.now()) } }))
 }
 
 /// As [`envelope`], with a page.
-pub(crate) fn paged(ids: &Ids, data: Vec<Value>, cursor: Option<String>, limit: usize) -> Response<Body> {
+pub(crate) fn paged(ids: &Ids, data: &[Value], cursor: Option<String>, limit: usize) -> Response<Body> {
     let mut page = json!({ "has_more": cursor.is_some(), "limit": limit });
     if let Some(cursor) = cursor {
         page["cursor"] = cursor.into();

@@ -29,7 +29,7 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
     let id = parse_id(&id)?;
     let found = api.engine.history().run_record(id).await?;
     let run = found.ok_or_else(|| unknown(id))?;
-    Ok(envelope(api.engine.ids(), render(&run, &api.engine.registry(), Shape::WithOutput)))
+    Ok(envelope(api.engine.ids(), &render(&run, &api.engine.registry(), Shape::WithOutput)))
 }
 
 pub(crate) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<(), ApiError> {
@@ -63,8 +63,8 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let more = runs.len() > limit;
     runs.truncate(limit);
     let cursor = runs.last().filter(|_| more).map(|run| to_cursor(run.id));
-    let data = runs.iter().map(|run| render(run, &registry, shape)).collect();
-    Ok(paged(api.engine.ids(), data, cursor, limit))
+    let data: Vec<Value> = runs.iter().map(|run| render(run, &registry, shape)).collect();
+    Ok(paged(api.engine.ids(), &data, cursor, limit))
 }
 
 fn bad(parameter: &str) -> ApiError {
@@ -109,8 +109,8 @@ pub(crate) async fn actions(State(api): State<Api>, Path(id): Path<String>) -> R
     actions.extend(trace.attempts.iter().map(|attempt| (attempt.ended_at.0, attempt_action(attempt))));
     actions.sort_by_key(|(at, _)| *at);
     let pending = trace.jobs.iter().map(|job| (job.due.0, pending_action(job)));
-    let data = actions.into_iter().chain(pending).map(|(_, action)| action).collect();
-    Ok(envelope(api.engine.ids(), data))
+    let data: Value = actions.into_iter().chain(pending).map(|(_, action)| action).collect();
+    Ok(envelope(api.engine.ids(), &data))
 }
 
 pub(crate) async fn jobs(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
@@ -121,7 +121,7 @@ pub(crate) async fn jobs(State(api): State<Api>, Path(id): Path<String>) -> Resu
             "kind": job_kind(job), "attempt": job.attempt,
         })
     });
-    Ok(envelope(api.engine.ids(), shown.collect()))
+    Ok(envelope(api.engine.ids(), &shown.collect::<Value>()))
 }
 
 async fn trace(api: &Api, id: &str) -> Result<RunTrace, ApiError> {
