@@ -64,7 +64,10 @@ fn admission(function: &Function, event: &Event, now: Millis, ids: &Ids) -> Admi
         function: function.id,
         idempotency: event.external_id.as_ref().map(|id| (Arc::clone(id), until)),
         correlation_id: None,
-        job: QueueItem::new(JobId::start(run), function.id, JobKind::Start, now.max(event.ts)),
+        job: QueueItem {
+            due: now.max(event.ts),
+            ..QueueItem::new(JobId::start(run), function.id, JobKind::Start, now)
+        },
     }
 }
 

@@ -98,6 +98,8 @@ pub struct QueueItem {
     pub function: FunctionId,
     /// What it does.
     pub kind: JobKind,
+    /// When the job was made; kept over retries.
+    pub queued_at: Millis,
     /// Not before this time.
     pub due: Millis,
     /// Zero-based attempt of this job.
@@ -115,14 +117,15 @@ pub struct QueueItem {
 }
 
 impl QueueItem {
-    /// A new job, due at `due`, with everything else as on a fresh run.
+    /// A new job made at `queued_at` and due then, with everything else as on a fresh run.
     #[must_use]
-    pub fn new(id: JobId, function: FunctionId, kind: JobKind, due: Millis) -> Self {
+    pub fn new(id: JobId, function: FunctionId, kind: JobKind, queued_at: Millis) -> Self {
         Self {
             id,
             function,
             kind,
-            due,
+            queued_at,
+            due: queued_at,
             attempt: 0,
             generation: 1,
             version: -1,

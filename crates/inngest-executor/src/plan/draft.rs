@@ -90,7 +90,11 @@ impl<'a> Draft<'a> {
             return;
         }
         let planning = self.planning;
-        let (started_at, ended_at) = span(planning, result.timing);
+        let (started_at, ended_at) = match &planning.item.kind {
+            // Nobody worked on a sleep: it lasted from its report to now.
+            JobKind::Sleep(_) => (planning.item.queued_at, planning.now),
+            _ => span(planning, result.timing),
+        };
         self.recorded += 1;
         self.value_bytes += result.value.len();
         self.changes.push(Change::RecordStep(Box::new(StepRecord {
@@ -101,7 +105,7 @@ impl<'a> Draft<'a> {
             failed: result.failed,
             attempt: planning.item.attempt,
             input: result.input,
-            queued_at: planning.item.due.min(started_at),
+            queued_at: planning.item.queued_at.min(started_at),
             started_at,
             ended_at,
         })));
@@ -140,7 +144,8 @@ impl<'a> Draft<'a> {
             plan_only: self.block.plan_only,
             group: self.block.group,
             stack_current: u32::try_from(self.planning.run.steps.len()).unwrap_or(u32::MAX),
-            ..QueueItem::new(id, self.planning.item.function, kind, due)
+            due,
+            ..QueueItem::new(id, self.planning.item.function, kind, self.planning.now)
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) type Result<T> = rusqlite::Result<T>;
 
 /// Columns of `jobs`, in the order of [`job`].
 pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, step_name, due, attempt, generation, \
-     version, plan_only, stack_current, plan_group";
+     version, plan_only, stack_current, plan_group, queued_at";
 
 /// Columns of `events`, in the order of [`event`].
 pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
@@ -91,6 +91,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         id: JobId { run: run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() },
         function: function_id(row, 2)?,
         kind,
+        queued_at: Millis(row.get(13)?),
         due: Millis(row.get(6)?),
         attempt: row.get(7)?,
         generation: row.get(8)?,

@@ -91,6 +91,7 @@ CREATE TABLE jobs (
     kind          INTEGER NOT NULL,
     step_id       TEXT,
     step_name     TEXT,
+    queued_at     INTEGER NOT NULL,
     due           INTEGER NOT NULL,
     timer         INTEGER,          -- = due of a job made for later; NULL for one made for now
     attempt       INTEGER NOT NULL,
