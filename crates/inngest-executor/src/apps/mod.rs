@@ -6,6 +6,8 @@
 mod apply;
 mod config;
 mod error;
+#[cfg(test)]
+mod tests;
 mod url;
 mod wire;
 
