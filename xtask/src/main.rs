@@ -5,7 +5,6 @@ mod checks;
 mod coverage;
 mod process;
 mod sdk;
-mod sdk;
 mod test;
 
 use std::process::ExitCode;

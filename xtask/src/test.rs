@@ -39,7 +39,6 @@ const STEPS: [Step; 7] = [
     ("crates", checks::crates),
     ("tidy", checks::tidy),
     ("unit", unit),
-    ("sdk", sdk::run),
     ("crash", crash),
     ("sdk", sdk::run),
 ];
