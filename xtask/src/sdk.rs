@@ -154,6 +154,9 @@ struct Tested {
     _process: Running,
 }
 
+/// A test that is more than one event and its run.
+type Test = fn(&mut Tested) -> anyhow::Result<()>;
+
 /// The name of a scenario, and what was wrong.
 type Outcome = (String, Option<String>);
 
@@ -192,7 +195,7 @@ impl Tested {
             outcomes
                 .push((scenario.name.to_owned(), self.check(scenario, event).err().map(|error| format!("{error:#}"))));
         }
-        let named: [(&str, fn(&mut Self) -> anyhow::Result<()>); 4] = [
+        let named: [(&str, Test); 4] = [
             ("client_send", Self::client_send),
             ("fan_out_children", Self::fan_out_children),
             ("crash_asleep", |tested| tested.crash("sdk/crash-asleep", &["a", "b", "c"], "c", &["d", "e", "f"])),
