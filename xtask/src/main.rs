@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<bool> {
     match task {
         Task::Test(options) => test::run(options),
-        Task::Bench(options) => bench::run(options).map(|()| true),
+        Task::Bench(options) => bench::run(options),
         Task::Coverage => coverage::run(),
     }
 }
