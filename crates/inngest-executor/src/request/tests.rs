@@ -1,3 +1,5 @@
+//! What a call to an app holds.
+
 use inngest_core::{AppId, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_queue::StepRef;
 use proptest::prelude::*;

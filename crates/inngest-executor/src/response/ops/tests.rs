@@ -1,3 +1,5 @@
+//! What the ops of a reply are read as.
+
 use super::*;
 
 fn one(body: &str) -> OpReport {

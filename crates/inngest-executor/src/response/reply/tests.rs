@@ -1,3 +1,5 @@
+//! What a reply to a call is read as.
+
 use inngest_core::Payload;
 use proptest::prelude::*;
 
