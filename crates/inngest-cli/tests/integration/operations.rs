@@ -221,3 +221,113 @@ async fn a_full_store_refuses_events_with_503_and_loses_nothing() {
         server.client().get(&format!("/v1/events/{id}")).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_named() {
+    let world = World::of(Vec::new()).await;
+    let table = [
+        ("GET", "/health", 200, "{\"status\":200,\"message\":\"OK\"}\n"),
+        ("HEAD", "/health", 200, ""),
+        ("GET", "/ready", 200, "\"store\":\"ok\""),
+        ("GET", "/", 200, "<!doctype html>"),
+        ("GET", "/dev", 200, "\"startOpts\""),
+        ("GET", "/v1/nope", 404, "\"error\":\"Not found\""),
+        ("POST", "/anything", 404, "\"error\":\"Not found\""),
+        ("DELETE", "/x/y", 404, "\"status\":404"),
+        ("GET", "/e/key", 405, "Method not allowed"),
+        ("POST", "/health", 405, "Method not allowed"),
+        ("POST", "/e", 401, "{\"ids\":[],\"status\":401,\"error\":\"Event key is required\"}"),
+        ("POST", "/e/", 401, "Event key is required"),
+        ("GET", "/v1/events/bad", 400, "Invalid event ID: bad"),
+        ("GET", "/v1/events/01M85QRDBHC70063SSP1V76AAN", 404, "Event not found"),
+        ("GET", "/v1/events/01M85QRDBHC70063SSP1V76AAN/runs", 200, "\"data\":[]"),
+        ("GET", "/v1/events?cursor=x", 400, "Invalid cursor query parameter"),
+        ("GET", "/v1/events?received_after=x", 400, "Invalid received_after query parameter"),
+        ("GET", "/v1/runs/bad", 400, "Invalid run ID: bad"),
+        ("GET", "/v1/runs/01M85QRDBHC70063SSP1V76AAN", 404, "Unable to load function run: 01M85QRDBHC70063SSP1V76AAN"),
+        ("GET", "/api/v1/runs?status=nope", 400, "Invalid status: nope"),
+        ("GET", "/api/v1/runs?cursor=!", 400, "Invalid cursor query parameter"),
+        ("GET", "/api/v1/functions?cursor=x", 400, "Invalid cursor query parameter"),
+        ("GET", "/v1/apps/none/functions", 200, "[]"),
+        ("GET", "/v0/runs/bad/actions", 400, "The run ID specified is invalid"),
+        ("GET", "/v0/runs/01M85QRDBHC70063SSP1V76AAN/batch", 410, "runtime state is no longer available for runID"),
+        ("DELETE", "/fn/remove?url=http://localhost:1/x", 404, "App not found: http://localhost:1/x"),
+        ("POST", "/v0/telemetry", 200, ""),
+    ];
+    for (method, path, status, part) in table {
+        let reply = world.client().request(method, path, &[], "").await.unwrap();
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
+        assert!(reply.text().contains(part), "{method} {path}: {}", reply.text());
+        assert_eq!(reply.headers["x-inngest-server-kind"], "dev", "{method} {path}");
+        if status == 405 {
+            assert!(reply.headers.contains_key("allow"), "{method} {path}");
+        }
+    }
+    let preflight = [("origin", "https://any.site"), ("access-control-request-method", "POST")];
+    let reply = world.client().request("OPTIONS", "/e/key", &preflight, "").await.unwrap();
+    assert_eq!(
+        (reply.status, &reply.headers["access-control-allow-origin"]),
+        (200, &"https://any.site".parse().unwrap())
+    );
+    let foreign = world.client().request("GET", "/dev", &[("host", "evil.example")], "").await.unwrap();
+    assert_eq!(foreign.status, 403, "{}", foreign.text());
+}
+
+#[tokio::test]
+async fn a_state_too_large_for_a_request_is_fetched_by_the_sdk() {
+    let world = World::of(vec![StubFunction::new("large", "b/large", |call| {
+        let big = json!("x".repeat(2 << 20));
+        for name in ["a", "b", "c"] {
+            if call.body["use_api"] == false && call.memo(name).is_none() {
+                return Answer::step(name, &big);
+            }
+        }
+        Answer::After(Duration::from_secs(2), Box::new(Answer::Return(json!("fetched"))))
+    })])
+    .await;
+    let event = world.send("b/large", json!({})).await;
+    let call = wait_until("a call that leaves the state out", SOON, async || {
+        world.app.calls().into_iter().find(|call| call.body["use_api"] == true)
+    })
+    .await
+    .unwrap();
+    assert_eq!((&call.body["steps"], &call.body["ctx"]["use_api"]), (&json!({}), &json!(true)));
+    let actions = world.client().get(&format!("/v0/runs/{}/actions", call.run())).await.unwrap();
+    assert_eq!(actions.as_object().map(serde_json::Map::len), Some(2));
+    let batch = world.client().get(&format!("/v0/runs/{}/batch", call.run())).await.unwrap();
+    assert_eq!(batch[0]["name"], "b/large");
+    assert_eq!(world.ended(&event).await["output"], "fetched");
+}
+
+#[tokio::test]
+async fn lists_are_paged_without_holes() {
+    let world = World::of(vec![StubFunction::new("page", "l/page", |_| Answer::Return(json!(1)))]).await;
+    let events: Vec<_> = (0..23).map(|n| json!({ "name": "l/page", "data": { "n": n } })).collect();
+    let ids = world.client().send(&json!(events)).await.unwrap();
+    for id in &ids {
+        world.ended(id).await;
+    }
+    let (mut runs, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.client().get(&format!("/api/v1/runs?limit=7&status=completed&app=app{cursor}")).await.unwrap();
+        runs.extend(page["data"].as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()));
+        if page["page"]["has_more"] == false {
+            break;
+        }
+        cursor = format!("&cursor={}", page["page"]["cursor"].as_str().unwrap());
+    }
+    let mut sorted = runs.clone();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    sorted.dedup();
+    assert_eq!((runs.len(), &runs), (23, &sorted), "newest first, each once");
+    let newest = world.client().get("/v1/events?limit=2").await.unwrap();
+    assert_eq!(newest["data"][0]["internal_id"], json!(ids[22]));
+    let older = world.client().get(&format!("/v1/events?limit=100&cursor={}", ids[21])).await.unwrap();
+    assert_eq!(older["data"].as_array().map(Vec::len), Some(21));
+    for query in ["function=page", "function=app-page", "app=app&function=page&status=Completed", "event_id="] {
+        let found = world.client().get(&format!("/api/v1/runs?limit=100&{query}")).await.unwrap();
+        assert_eq!(found["data"].as_array().map(Vec::len), Some(23), "{query}");
+    }
+    let none = world.client().get("/api/v1/runs?app=other").await.unwrap();
+    assert_eq!(none["data"], json!([]));
+}
