@@ -78,7 +78,7 @@ fn instrumented(arguments: &[&str]) -> Command {
 
 /// The test binaries and the product's own.
 fn binaries() -> anyhow::Result<Vec<PathBuf>> {
-    let built = output(&mut instrumented(&["--no-run", "--message-format=json"]))?;
+    let built = output(&mut instrumented(&["--no-run", "--message-format=json-render-diagnostics"]))?;
     let artifacts = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(artifacts.filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).collect())
 }
