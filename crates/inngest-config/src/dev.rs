@@ -45,9 +45,13 @@ pub struct DevOptions {
 /// More workers would only be more memory: a call in flight costs some kilobytes.
 const WORKERS_MAX: u64 = 100_000;
 
+/// `GET /dev` shows the tick in nanoseconds.
+const TICK_MS_MAX: u64 = 60 * 60 * 1000;
+
 impl DevOptions {
     /// Reads every option from its strongest source.
     pub fn resolve(layers: &Layers) -> Result<Self, ConfigError> {
+        layers.check_kinds()?;
         let port = layers.number("port")?;
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
         let workers = layers.number("queue-workers")?;
@@ -55,6 +59,10 @@ impl DevOptions {
             return Err(layers.wrong("queue-workers", workers.to_string(), "between 1 and 100000"));
         }
         let ports = layers.list("discovery-port");
+        let tick_ms = layers.number("tick")?;
+        if tick_ms > TICK_MS_MAX {
+            return Err(layers.wrong("tick", tick_ms.to_string(), "at most 3600000 milliseconds, which is an hour"));
+        }
         let bad_port = |text: &String| layers.wrong("discovery-port", text.clone(), "a port between 1 and 65535");
         Ok(Self {
             sdk_urls: layers.list("sdk-url"),
@@ -63,23 +71,23 @@ impl DevOptions {
             discovery: !layers.bool("no-discovery")?,
             poll: !layers.bool("no-poll")?,
             // Zero is no interval; the Go server takes it for the default too.
-            poll_interval: Duration::from_secs(match layers.number("poll-interval")? {
-                0 => 5,
-                seconds => seconds,
-            }),
-            retry_interval: Some(layers.number("retry-interval")?).filter(|s| *s > 0).map(Duration::from_secs),
+            poll_interval: match layers.seconds("poll-interval")? {
+                Duration::ZERO => Duration::from_secs(5),
+                interval => interval,
+            },
+            retry_interval: Some(layers.seconds("retry-interval")?).filter(|interval| !interval.is_zero()),
             queue_workers: usize::try_from(workers).unwrap_or(usize::MAX),
             persist: layers.bool("persist")?,
             sqlite_dir: layers.text("sqlite-dir").into(),
             strict_port: layers.bool("strict-port")?,
             discovery_ports: ports
                 .iter()
-                .map(|text| text.parse().map_err(|_| bad_port(text)))
+                .map(|text| text.parse().ok().filter(|port| *port > 0).ok_or_else(|| bad_port(text)))
                 .collect::<Result<_, _>>()?,
             demo: layers.bool("demo")?,
-            shutdown_timeout: Duration::from_secs(layers.number("shutdown-timeout")?),
+            shutdown_timeout: layers.seconds("shutdown-timeout")?,
             max_store_size: Some(layers.number("max-store-size")?).filter(|bytes| *bytes > 0),
-            tick_ms: layers.number("tick")?,
+            tick_ms,
         })
     }
 }
@@ -120,7 +128,7 @@ mod tests {
                 ("OTHER", "x"),
                 ("INNGEST_NO_DISCOVERY", "T"),
             ],
-            &[("urls", "ignored"), ("data-dir", "d"), ("poort", "1"), ("nonsense-key", "x")],
+            &[("urls", "ignored"), ("data-dir", "d"), ("poort", "1"), ("nonsense-key", "x"), ("sdk-ulr", "x")],
         );
         let options = DevOptions::resolve(&given).unwrap();
         assert_eq!(options.sdk_urls, ["http://a", "http://b"]);
@@ -130,13 +138,14 @@ mod tests {
             [
                 "inngest.yaml: unknown key \"poort\" is ignored; did you mean port?",
                 "inngest.yaml: unknown key \"nonsense-key\" is ignored",
+                "inngest.yaml: unknown key \"sdk-ulr\" is ignored; did you mean sdk-url?",
             ]
         );
     }
 
     #[test]
     fn bad_values_are_named_with_their_source() {
-        let table: [(&[(&str, &str)], &str); 5] = [
+        let table: [(&[(&str, &str)], &str); 10] = [
             (&[("INNGEST_PORT", "abc")], "invalid value \"abc\" for port (INNGEST_PORT): must be an integer"),
             (
                 &[("INNGEST_PORT", "99999")],
@@ -154,11 +163,50 @@ mod tests {
                 &[("INNGEST_DISCOVERY_PORT", "80,x")],
                 "invalid value \"x\" for discovery-port (INNGEST_DISCOVERY_PORT): must be a port between 1 and 65535",
             ),
+            (
+                &[("INNGEST_DISCOVERY_PORT", "0")],
+                "invalid value \"0\" for discovery-port (INNGEST_DISCOVERY_PORT): must be a port between 1 and 65535",
+            ),
+            (
+                &[("INNGEST_CONNECT_GATEWAY_PORT", "x")],
+                "invalid value \"x\" for connect-gateway-port (INNGEST_CONNECT_GATEWAY_PORT): must be an integer",
+            ),
+            (
+                &[("INNGEST_RETRY_INTERVAL", "18446744073709551615")],
+                "invalid value \"18446744073709551615\" for retry-interval (INNGEST_RETRY_INTERVAL): must be at most 31536000 seconds, which is a year",
+            ),
+            (
+                &[("INNGEST_TICK", "18446744073709551615")],
+                "invalid value \"18446744073709551615\" for tick (INNGEST_TICK): must be at most 3600000 milliseconds, which is an hour",
+            ),
+            (&[("INNGEST_JSON", "maybe")], "invalid value \"maybe\" for json (INNGEST_JSON): must be true or false"),
         ];
         for (variables, expected) in table {
             let error = DevOptions::resolve(&layers(&[], variables, &[])).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn flags_and_files_are_named_as_sources() {
+        let error = DevOptions::resolve(&layers(&[("port", "-1")], &[], &[])).unwrap_err().to_string();
+        assert_eq!(error, "invalid value \"-1\" for port (--port): must be an integer");
+        let error = DevOptions::resolve(&layers(&[], &[], &[("port", "x")])).unwrap_err().to_string();
+        assert_eq!(error, "invalid value \"x\" for port (inngest.yaml): must be an integer");
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set_and_names_beat_aliases() {
+        let given = layers(&[], &[("INNGEST_PORT", ""), ("INNGEST_DATA_DIR", "a"), ("INNGEST_SQLITE_DIR", "b")], &[]);
+        let options = DevOptions::resolve(&given).unwrap();
+        assert_eq!((options.port, options.sqlite_dir), (8288, "b".into()));
+    }
+
+    #[test]
+    fn zero_intervals_mean_the_default() {
+        let options =
+            DevOptions::resolve(&layers(&[("poll-interval", "0"), ("retry-interval", "0")], &[], &[])).unwrap();
+        assert_eq!((options.poll_interval, options.retry_interval), (Duration::from_secs(5), None));
     }
 
     #[test]
@@ -168,6 +216,11 @@ mod tests {
         std::fs::write(&path, "abcd\n").unwrap();
         let given = layers(&[], &[("INNGEST_SIGNING_KEY_FILE", path.to_str().unwrap())], &[]);
         assert_eq!(given.text("signing-key"), "abcd");
+        let both =
+            layers(&[], &[("INNGEST_SIGNING_KEY_FILE", path.to_str().unwrap()), ("INNGEST_SIGNING_KEY", "plain")], &[]);
+        assert_eq!(both.text("signing-key"), "plain");
+        // Only secrets are read from files.
+        assert_eq!(layers(&[], &[("INNGEST_PORT_FILE", "/nowhere")], &[]).text("port"), "8288");
         let missing = Layers::default().add_environment([("INNGEST_EVENT_KEY_FILE".to_owned(), "/nowhere".to_owned())]);
         assert!(missing.unwrap_err().to_string().starts_with("error reading config file /nowhere: "));
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::ConfigError;
 
@@ -64,8 +64,11 @@ fn read(path: &Path) -> Result<File, String> {
         None => yaml(&text).or_else(|_| json(&text)),
     };
     let value = parsed.map_err(|error| format!("error parsing config file: {error}"))?;
-    let Value::Object(object) = value else {
-        return Err("error parsing config file: keys with values are expected".to_owned());
+    let object = match value {
+        Value::Object(object) => object,
+        // An empty file, or one with comments only.
+        Value::Null => Map::new(),
+        _ => return Err("error parsing config file: keys with values are expected".to_owned()),
     };
     let values = object.into_iter().filter_map(|(key, value)| Some((key, texts(value)?))).collect();
     Ok(File { path: path.to_owned(), values })
@@ -118,6 +121,7 @@ mod tests {
             found.sort();
             assert_eq!(found, expected, "{name}");
         }
+        assert_eq!(values("x.yaml", "# nothing yet\n").unwrap(), []);
         for (name, text) in [("x.json", "{"), ("x.yaml", "- a"), ("x.toml", "port"), ("x.json", "1")] {
             assert!(values(name, text).unwrap_err().starts_with("error parsing config file"), "{name} {text}");
         }

@@ -1,14 +1,19 @@
 //! Values of options from all sources, strongest first.
 
+use std::time::Duration;
+
 use crate::ConfigError;
 use crate::file::File;
-use crate::spec::{self, Spec};
+use crate::spec::{self, Kind, Spec};
+
+/// A year. More is a mistake, and far more would overflow when it is added to the time of day.
+const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The command line.
-    Flag,
+    Flag(&'static str),
     /// An environment variable.
     Variable(String),
     /// A configuration file.
@@ -18,7 +23,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Flag => f.write_str("command line"),
+            Self::Flag(name) => write!(f, "--{name}"),
             Self::Variable(name) => f.write_str(name),
             Self::File(path) => f.write_str(path),
         }
@@ -39,26 +44,28 @@ pub struct Layers {
 impl Layers {
     /// Adds the flags of the command line: they are stronger than everything added later.
     pub fn add_flags(&mut self, flags: impl IntoIterator<Item = (&'static str, Vec<String>)>) {
-        self.entries.extend(flags.into_iter().map(|(name, values)| (name, Source::Flag, values)));
+        self.entries.extend(flags.into_iter().map(|(name, values)| (name, Source::Flag(name), values)));
     }
 
-    /// Adds `INNGEST_*` variables; others, and those of SDKs, are none of ours. `X_FILE` names a file that
-    /// holds the value of `X`.
+    /// Adds `INNGEST_*` variables; others, and those of SDKs, are none of ours. An empty variable is one that
+    /// is not set: compose files make them. `X_FILE` names a file that holds the secret `X`; `X` itself and an
+    /// option's own name count more than the file and an alias.
     pub fn add_environment(
         &mut self,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
+        let (mut named, mut others) = (Vec::new(), Vec::new());
         for (variable, value) in variables {
-            let Some(name) = variable.strip_prefix("INNGEST_") else { continue };
+            let Some(name) = variable.strip_prefix("INNGEST_").filter(|_| !value.is_empty()) else { continue };
             let key = name.to_lowercase().replace('_', "-");
-            let (key, value) = match key.strip_suffix("-file").filter(|key| spec::find(key).is_some()) {
-                Some(key) => (key.to_owned(), secret(&value)?),
-                None => (key, value),
-            };
             if let Some(spec) = spec::find(&key) {
-                self.entries.push((spec.name, Source::Variable(variable), vec![value]));
+                let entries = if spec.name == key { &mut named } else { &mut others };
+                entries.push((spec.name, Source::Variable(variable), vec![value]));
+            } else if let Some(name) = key.strip_suffix("-file").and_then(spec::secret) {
+                others.push((name, Source::Variable(variable), vec![content(&value)?]));
             }
         }
+        self.entries.extend(named.into_iter().chain(others));
         Ok(())
     }
 
@@ -109,6 +116,27 @@ impl Layers {
         }
     }
 
+    /// A number of seconds within a range that no clock overflows with.
+    pub fn seconds(&self, name: &'static str) -> Result<Duration, ConfigError> {
+        match self.number(name)? {
+            seconds if seconds <= SECONDS_MAX => Ok(Duration::from_secs(seconds)),
+            seconds => Err(self.wrong(name, seconds.to_string(), "at most 31536000 seconds, which is a year")),
+        }
+    }
+
+    /// Checks the kind of every value that was given, also of options without effect: a mistake in one of
+    /// those is a mistake all the same.
+    pub fn check_kinds(&self) -> Result<(), ConfigError> {
+        for (name, ..) in &self.entries {
+            match known(name).kind {
+                Kind::Bool => drop(self.bool(name)?),
+                Kind::Number => drop(self.number(name)?),
+                Kind::Text | Kind::List => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The error that `value` of option `name` is not what was expected.
     #[must_use]
     pub fn wrong(&self, name: &'static str, value: String, expected: &'static str) -> ConfigError {
@@ -121,15 +149,18 @@ fn known(name: &str) -> &'static Spec {
     spec::find(name).expect("options are named from the table")
 }
 
-fn secret(path: &str) -> Result<String, ConfigError> {
+fn content(path: &str) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::File { path: path.to_owned(), cause: error.to_string() })?;
     Ok(text.strip_suffix('\n').map_or_else(|| text.clone(), |text| text.trim_end_matches('\r').to_owned()))
 }
 
 fn unknown(key: &str, path: &str) -> String {
-    let close = spec::DEV.iter().map(|spec| spec.name).min_by_key(|name| distance(name, key));
-    let hint = close.filter(|name| distance(name, key) <= 3).map(|name| format!("; did you mean {name}?"));
+    let names = spec::DEV.iter().filter(|spec| !spec.hidden).flat_map(|spec| spec.aliases.iter().chain([&spec.name]));
+    let close = names.map(|name| (distance(name, key), name)).min_by_key(|(distance, _)| *distance);
+    // A third of the letters may be wrong; beyond that it is another word.
+    let close = close.filter(|(distance, _)| *distance <= key.chars().count().div_ceil(3));
+    let hint = close.map(|(_, name)| format!("; did you mean {name}?"));
     format!("{path}: unknown key {key:?} is ignored{}", hint.unwrap_or_default())
 }
 

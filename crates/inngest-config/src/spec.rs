@@ -40,6 +40,11 @@ const fn hidden(name: &'static str, kind: Kind) -> Spec {
     Spec { hidden: true, ..option(name, kind, "", "Accepted for compatibility; without effect.") }
 }
 
+/// A flag of all commands has its own line in the help.
+const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Spec {
+    Spec { hidden: true, ..option(name, kind, default, help) }
+}
+
 /// Options of `inngest dev`.
 pub const DEV: [Spec; 40] = [
     Spec {
@@ -125,15 +130,19 @@ pub const DEV: [Spec; 40] = [
     hidden("system-trace-url-path", Kind::Text),
     hidden("signing-key", Kind::Text),
     hidden("event-key", Kind::List),
-    hidden("json", Kind::Bool),
-    hidden("verbose", Kind::Bool),
-    hidden("log-level", Kind::Text),
-    hidden("log-format", Kind::Text),
-    hidden("config", Kind::Text),
+    global("json", Kind::Bool, "false", "Write logs as JSON, also on a terminal."),
+    global("verbose", Kind::Bool, "false", "Log at level debug, when no level is given."),
+    global("log-level", Kind::Text, "", "trace, debug, info, warn or error."),
+    global("log-format", Kind::Text, "", "json or text; json is the default unless stdout is a terminal."),
+    global("config", Kind::Text, "", "Read options from this file."),
     hidden("prod", Kind::Bool),
 ];
 
-/// Options that only the environment and files may hold: another command's flags.
+/// Secrets: their variables may end in `_FILE` and then name a file with the value.
+const SECRETS: [&str; 4] = ["signing-key", "event-key", "postgres-uri", "redis-uri"];
+
+/// Options that are no flags of `dev` alone: flags of all commands or of another one. The environment and files
+/// may hold them.
 pub const NOT_FLAGS_OF_DEV: [&str; 8] =
     ["signing-key", "event-key", "json", "verbose", "log-level", "log-format", "config", "prod"];
 
@@ -141,6 +150,12 @@ pub const NOT_FLAGS_OF_DEV: [&str; 8] =
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Spec> {
     DEV.iter().find(|spec| spec.name == name || spec.aliases.contains(&name))
+}
+
+/// The option of this name, if it is a secret.
+#[must_use]
+pub fn secret(name: &str) -> Option<&'static str> {
+    SECRETS.into_iter().find(|secret| *secret == name)
 }
 
 /// The environment variable of an option.
