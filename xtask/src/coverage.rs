@@ -24,8 +24,8 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     if profiles.exists() {
         fs::remove_dir_all(&profiles)?;
     }
-    let binaries = binaries()?;
-    let mut tests = instrumented(&["--no-fail-fast"]);
+    let binaries = binaries(&root)?;
+    let mut tests = instrumented(&root, &["--no-fail-fast"]);
     // One file for each binary and four at a time: the servers that tests start merge their counters into them.
     tests.env("LLVM_PROFILE_FILE", profiles.join("%4m.profraw")).env("INNGEST_CRASH_KILLS", "2");
     let passed = process::succeeds(&mut tests)?;
@@ -68,17 +68,17 @@ fn tool(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// `cargo test` with counters, in a target directory of its own so that ordinary builds stay as they are.
-fn instrumented(arguments: &[&str]) -> Command {
+fn instrumented(root: &Path, arguments: &[&str]) -> Command {
     let mut command = command("cargo", ["test", "--workspace", "--all-targets", "--target-dir", TARGET]);
     command.args(arguments).env("RUSTFLAGS", "-C instrument-coverage");
     // Build scripts have counters too and would leave their files in the sources.
-    command.env("LLVM_PROFILE_FILE", "/dev/null");
+    command.env("LLVM_PROFILE_FILE", root.join(TARGET).join("building/%4m.profraw"));
     command
 }
 
 /// The test binaries and the product's own.
-fn binaries() -> anyhow::Result<Vec<PathBuf>> {
-    let built = output(&mut instrumented(&["--no-run", "--message-format=json-render-diagnostics"]))?;
+fn binaries(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let built = output(&mut instrumented(root, &["--no-run", "--message-format=json-render-diagnostics"]))?;
     let artifacts = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(artifacts.filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).collect())
 }
