@@ -1,14 +1,19 @@
 //! The command line: flags come from the table of options, and mistakes are explained as the Go CLI does.
 
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use inngest_config::spec::{DEV, Kind, NOT_FLAGS_OF_DEV, Spec, variable};
+use inngest_config::spec::{self, DEV, Kind, NOT_FLAGS_OF_DEV, Spec, variable};
 
 /// An unknown command.
 const EXIT_UNKNOWN_COMMAND: u8 = 3;
+
+/// Long flags that the table of options does not list for `dev`.
+const GLOBALS: [&str; 3] = ["version", "help", "config"];
 
 pub(crate) fn command() -> Command {
     Command::new("inngest")
@@ -85,21 +90,25 @@ pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, Vec<String>)> {
         .collect()
 }
 
-/// Long flags may be written with one dash, as Go programs allow: `-port 8288`.
-pub(crate) fn normalise(arguments: impl Iterator<Item = String>) -> Vec<String> {
-    let globals = ["json", "verbose", "log-level", "version", "help", "config"];
-    let known = |name: &str| {
-        globals.contains(&name) || DEV.iter().any(|spec| spec.name == name || spec.aliases.contains(&name))
-    };
+/// Long flags may be written with one dash, as Go programs allow: `-port 8288`. Text that is no UTF-8 is left
+/// to the parser, which refuses it.
+pub(crate) fn normalise(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.map(|argument| two_dashes(&argument).unwrap_or(argument)).collect();
+    // The Go CLI's short form of `help`.
+    if let Some(command) = arguments.get_mut(1).filter(|command| *command == "h") {
+        *command = "help".into();
+    }
     arguments
-        .map(|argument| {
-            let long = argument.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-'));
-            match long {
-                Some(rest) if known(rest.split('=').next().unwrap_or(rest)) => format!("-{argument}"),
-                _ => argument,
-            }
-        })
-        .collect()
+}
+
+/// The argument with two dashes, if it is a long flag with one.
+fn two_dashes(argument: &OsStr) -> Option<OsString> {
+    let rest = argument.to_str()?.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-'))?;
+    let name = rest.split('=').next().unwrap_or(rest);
+    let is_long = GLOBALS.contains(&name) || spec::find(name).is_some();
+    // `-p8288` is a short flag with its value. What begins like no short flag is a long one that nobody knows.
+    let is_short = rest.starts_with(['h', 'l', 'v']) || DEV.iter().any(|spec| spec.short == rest.chars().next());
+    (is_long || !is_short).then(|| format!("--{rest}").into())
 }
 
 /// Says what is wrong with a command line, and returns the exit code for it.
@@ -107,25 +116,39 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print!("{error}");
+            out(&error.to_string());
             ExitCode::SUCCESS
         }
         ErrorKind::InvalidSubcommand => {
-            eprintln!("No help topic for '{}'", context(ContextKind::InvalidSubcommand));
+            err(&format!("No help topic for '{}'\n", context(ContextKind::InvalidSubcommand)));
             ExitCode::from(EXIT_UNKNOWN_COMMAND)
         }
         ErrorKind::UnknownArgument => {
-            let flag = context(ContextKind::InvalidArg);
-            let text = format!("flag provided but not defined: -{}", flag.trim_start_matches('-'));
-            eprintln!("Incorrect Usage: {text}\n\n{error}");
-            println!("{text}");
+            let argument = context(ContextKind::InvalidArg);
+            let text = match argument.strip_prefix('-') {
+                Some(flag) => format!("flag provided but not defined: -{}", flag.trim_start_matches('-')),
+                None => format!("unexpected argument {argument:?}"),
+            };
+            err(&format!("Incorrect Usage: {text}\n\n{error}"));
+            out(&format!("{text}\n"));
             ExitCode::FAILURE
         }
         _ => {
-            eprintln!("Incorrect Usage: {error}");
+            err(&format!("Incorrect Usage: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to stdout. A reader that has gone away (`inngest --help | head -1`) is no failure.
+pub(crate) fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+/// Writes to stderr, which may be closed as well.
+pub(crate) fn err(text: &str) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
 #[cfg(test)]
@@ -133,7 +156,7 @@ mod tests {
     use super::*;
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
-        let arguments = normalise(line.split(' ').map(str::to_owned));
+        let arguments = normalise(line.split(' ').map(OsString::from));
         let matches = command().try_get_matches_from(arguments).unwrap();
         given(matches.subcommand_matches("dev").unwrap())
     }
@@ -147,6 +170,7 @@ mod tests {
             "inngest dev -port 9",
             "inngest dev -p 9",
             "inngest dev -port=9",
+            "inngest dev -p9",
         ] {
             assert_eq!(flags(line), port, "{line}");
         }
@@ -155,6 +179,26 @@ mod tests {
         assert_eq!(flags("inngest dev --no-poll"), vec![("no-poll", vec!["true".to_owned()])]);
         assert_eq!(flags("inngest dev --no-poll=false"), vec![("no-poll", vec!["false".to_owned()])]);
         assert_eq!(flags("inngest --verbose dev --data-dir x -l debug"), vec![("sqlite-dir", vec!["x".to_owned()])]);
+    }
+
+    #[test]
+    fn one_dash_is_enough_for_long_flags() {
+        let table = [
+            ("-port", "--port"),
+            ("-sdk-url=a", "--sdk-url=a"),
+            ("-json", "--json"),
+            ("-bogus", "--bogus"),
+            ("-p8288", "-p8288"),
+            ("-ldebug", "-ldebug"),
+            ("-v", "-v"),
+            ("--port", "--port"),
+            ("-", "-"),
+            ("--", "--"),
+            ("dev", "dev"),
+        ];
+        for (given, expected) in table {
+            assert_eq!(normalise(["inngest".into(), given.into()].into_iter())[1], expected, "{given}");
+        }
     }
 
     #[test]

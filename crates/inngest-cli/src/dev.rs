@@ -7,28 +7,19 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use inngest_config::{ConfigError, DevOptions, Layers, file};
 use inngest_devserver::{ServerError, Terminal};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::{args, log};
 
-/// The exit code of a process that a second signal ended.
-const EXIT_SECOND_SIGNAL: i32 = 130;
+/// Added to the number of the signal that ended a process.
+const EXIT_SIGNALLED: i32 = 128;
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let mut layers = Layers::default();
     layers.add_flags(args::given(matches));
-    let read = layers.add_environment(std::env::vars()).and_then(|()| add_file(&mut layers, matches));
-    let wishes = log::Wishes {
-        json: matches.get_one("json").copied().unwrap_or(false) || layers.bool("json").unwrap_or(false),
-        verbose: matches.get_one("verbose").copied().unwrap_or(false) || layers.bool("verbose").unwrap_or(false),
-        level: matches
-            .get_one::<String>("log-level")
-            .cloned()
-            .or_else(|| Some(layers.text("log-level")))
-            .filter(|level| !level.is_empty()),
-    };
-    log::init(&wishes);
+    let read = layers.add_environment(environment()).and_then(|()| add_file(&mut layers, matches));
+    log::init(&wishes(matches, &layers));
     let options = read.and_then(|used| {
         if let Some(path) = used {
             tracing::info!(file = %path, "using config");
@@ -36,17 +27,40 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         for warning in &layers.warnings {
             tracing::warn!("{warning}");
         }
+        if !layers.text("postgres-uri").is_empty() {
+            tracing::warn!("postgres-uri is not supported yet: the embedded database is used");
+        }
         DevOptions::resolve(&layers)
     });
-    match options
-        .map_err(|error| error.to_string())
-        .and_then(|options| serve(options).map_err(|error| error.to_string()))
-    {
+    let ended =
+        options.map_err(|error| error.to_string()).and_then(|options| serve(options).map_err(|e| e.to_string()));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {error}");
+            args::err(&format!("Error: {error}\n"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The environment, apart from what is no text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// What flags, variables and files say about logs. A value that cannot be understood is reported with the
+/// other options, in a log that is written as if it were not there.
+fn wishes(matches: &ArgMatches, layers: &Layers) -> log::Wishes {
+    let on = |name| matches.get_one(name).copied().unwrap_or_else(|| layers.bool(name).unwrap_or(false));
+    let level = matches.get_one::<String>("log-level").cloned();
+    // `--verbose` on the command line is stronger than a level from anywhere else.
+    let verbose_flag = matches.get_one("verbose").copied().unwrap_or(false);
+    let elsewhere = || Some(layers.text("log-level")).filter(|level| !level.is_empty() && !verbose_flag);
+    log::Wishes {
+        json: on("json"),
+        format: layers.text("log-format"),
+        verbose: on("verbose"),
+        level: level.or_else(elsewhere),
     }
 }
 
@@ -83,33 +97,40 @@ fn serve(options: DevOptions) -> Result<(), ServerError> {
         .expect("a machine that runs processes can run threads");
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(listen_for_signals(stop));
+        // From here on no signal ends the process by itself.
+        let signals = signals();
+        tokio::spawn(listen_for_signals(signals, stop));
         let terminal = std::io::stdout().is_terminal().then_some(Terminal);
         inngest_devserver::dev(options, crate::VERSION, stopped, terminal).await
     })
 }
 
+/// The signals that stop the server, each with the exit code of a process that it ends at once.
+fn signals() -> std::io::Result<[(Signal, i32); 3]> {
+    Ok([
+        (signal(SignalKind::interrupt())?, EXIT_SIGNALLED + 2),
+        (signal(SignalKind::quit())?, EXIT_SIGNALLED + 3),
+        (signal(SignalKind::terminate())?, EXIT_SIGNALLED + 15),
+    ])
+}
+
 /// The first signal asks for an orderly end, the second one ends at once. The store is safe either way.
-async fn listen_for_signals(stop: watch::Sender<bool>) {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()];
-    let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
-    let [mut interrupt, mut terminate, mut quit] = match signals.map(<[_; 3]>::try_from) {
-        Ok(Ok(signals)) => signals,
-        _ => {
-            tracing::error!("signals cannot be received; stop the process with SIGKILL, nothing is lost by it");
+async fn listen_for_signals(signals: std::io::Result<[(Signal, i32); 3]>, stop: watch::Sender<bool>) {
+    let [(mut interrupt, interrupted), (mut quit, has_quit), (mut terminate, terminated)] = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be received; stop the process with SIGKILL, nothing is lost by it");
             return std::future::pending().await;
         }
     };
-    let mut count = 0;
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = quit.recv() => {}
-        }
-        count += 1;
-        if count > 1 {
-            std::process::exit(EXIT_SECOND_SIGNAL);
+        let code = tokio::select! {
+            _ = interrupt.recv() => interrupted,
+            _ = quit.recv() => has_quit,
+            _ = terminate.recv() => terminated,
+        };
+        if *stop.borrow() {
+            std::process::exit(code);
         }
         stop.send_replace(true);
     }

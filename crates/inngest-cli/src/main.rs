@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-");
 
 fn main() -> ExitCode {
-    let arguments = args::normalise(std::env::args());
+    let arguments = args::normalise(std::env::args_os());
     let matches = match args::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return args::explain(&error),
@@ -21,11 +21,11 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("dev", matches)) => dev::run(matches),
         Some(("version", _)) => {
-            println!("{VERSION}");
+            args::out(&format!("{VERSION}\n"));
             ExitCode::SUCCESS
         }
         _ => {
-            println!("{}", args::command().render_help());
+            args::out(&format!("{}\n", args::command().render_help()));
             ExitCode::SUCCESS
         }
     }
