@@ -11,6 +11,8 @@ mod writer;
 
 pub use fields::fields;
 
+use std::borrow::Cow;
+
 use writer::{Writer, plain_length};
 
 /// How numbers are spelled.
@@ -35,16 +37,21 @@ pub struct JsonError {
 /// The canonical form of one JSON text. Bytes that are no UTF-8, and escapes of lone surrogates, become
 /// U+FFFD; of equal keys the last one wins.
 pub fn canonicalise(json: &[u8], numbers: Numbers) -> Result<Vec<u8>, JsonError> {
-    let text = String::from_utf8_lossy(json);
+    let text = as_utf8(json);
     Writer::new(text.as_bytes(), numbers, None).write()
 }
 
 /// As [`canonicalise`] for an object, leaving out the member `drop` of the outermost level. `None` when the
 /// text is JSON, but no object.
 pub fn canonical_object(json: &[u8], numbers: Numbers, drop: Option<&str>) -> Result<Option<Vec<u8>>, JsonError> {
-    let text = String::from_utf8_lossy(json);
+    let text = as_utf8(json);
     let written = Writer::new(text.as_bytes(), numbers, drop).write()?;
     Ok((written.first() == Some(&b'{')).then_some(written))
+}
+
+/// `String::from_utf8_lossy`, but quick when there is nothing to replace.
+fn as_utf8(json: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(json).map_or_else(|_| String::from_utf8_lossy(json), Cow::Borrowed)
 }
 
 /// Appends `text` as a JSON string.

@@ -100,12 +100,18 @@ impl Disorder {
 
 /// Orders two keys, both written as canonical strings with their quotes.
 pub(super) fn compare_keys(a: &[u8], b: &[u8]) -> Ordering {
-    let (a, b) = (inside(a), inside(b));
-    let simple = |key: &[u8]| key.is_ascii() && !key.contains(&b'\\');
-    if simple(a) && simple(b) {
-        return a.cmp(b);
+    // Nearly always a difference between plain ASCII characters, or the end of one key, decides.
+    for (a, b) in a.iter().zip(b).skip(1) {
+        match (a, b) {
+            (b'\\', _) | (_, b'\\') => break,
+            _ if a == b => {}
+            (b'"', _) => return Ordering::Less,
+            (_, b'"') => return Ordering::Greater,
+            _ if a.is_ascii() && b.is_ascii() => return a.cmp(b),
+            _ => break,
+        }
     }
-    decoded(a).encode_utf16().cmp(decoded(b).encode_utf16())
+    decoded(inside(a)).encode_utf16().cmp(decoded(inside(b)).encode_utf16())
 }
 
 /// A JSON string without its quotes.
@@ -120,4 +126,52 @@ pub(super) fn decoded(string: &[u8]) -> Cow<'_, str> {
     }
     let quoted = [b"\"", string, b"\""].concat();
     serde_json::from_slice(&quoted).map_or_else(|_| String::from_utf8_lossy(string), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(out: &str) -> Vec<Member> {
+        // Every member is of the form `"b":..,`, with a key of one character.
+        let key = |at: usize| (at..at + 3, out[at..].find(',').map_or(out.len(), |length| at + length));
+        let starts = out.match_indices('"').step_by(2).map(|(at, _)| at);
+        starts.map(key).map(|(key, end)| Member { key, end }).collect()
+    }
+
+    #[test]
+    fn a_large_object_is_not_moved_before_the_end() {
+        let long = "1".repeat(AT_ONCE_BYTES_MAX);
+        for (value, moved_at_once) in [("1", true), (&*long, false)] {
+            let written = format!("{{\"b\":{value},\"a\":2");
+            let ordered = format!("{{\"a\":2,\"b\":{value}");
+            let (mut out, mut disorder) = (written.clone().into_bytes(), Disorder::default());
+            disorder.order(&mut out, 1, &mut members(&written), None);
+            assert_eq!(out == written.as_bytes(), !moved_at_once, "{value}");
+            assert_eq!(disorder.settle(out), ordered.as_bytes(), "{value}");
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_by_their_utf16_units() {
+        let ascending = [
+            r#""""#,
+            r#""\u0000""#,
+            r#""\t""#,
+            r#"" ""#,
+            r#""!""#,
+            r#""\"""#,
+            r#""a""#,
+            r#""a!""#,
+            r#""a\\""#,
+            r#""aa""#,
+        ];
+        let ascending = ascending.into_iter().chain(["\"aé\"", "\"b\"", "\"é\"", "\"€\"", "\"😀\"", "\"\u{fb33}\""]);
+        let ascending: Vec<&str> = ascending.collect();
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(compare_keys(a.as_bytes(), b.as_bytes()), i.cmp(&j), "{a} and {b}");
+            }
+        }
+    }
 }
