@@ -8,6 +8,9 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
 /// Forms with a zone offset.
 const WITH_OFFSET: &[&[Item<'_>]] = &[
+    // ISO 8601 as `strftime` writes it, without a colon in the offset.
+    format!("[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory][offset_minute]"),
+    format!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond][offset_hour sign:mandatory][offset_minute]"),
     format!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
     ),
@@ -24,8 +27,8 @@ const UTC: &[&[Item<'_>]] = &[
     format!("[year]-[month]-[day] [hour]:[minute]:[second]"),
     format!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second]"),
     format!("[weekday], [day] [month repr:short] [year] [hour]:[minute]:[second]"),
-    format!("[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"),
-    format!("[weekday repr:short] [month repr:short] [day padding:zero] [hour]:[minute]:[second] [year]"),
+    // Spaces are single by now, so that a day below ten has one digit.
+    format!("[weekday repr:short] [month repr:short] [day padding:none] [hour]:[minute]:[second] [year]"),
     format!("[day] [month repr:short] [year] [hour]:[minute]"),
 ];
 
@@ -121,6 +124,13 @@ mod tests {
             ("Wed Nov 15 12:00:00 2023", noon),
             ("Wed Nov 15 12:00:00 UTC 2023", noon),
             ("Wed Nov 15 12:00:00 +0000 2023", noon),
+            ("Sun Nov  5 12:00:00 2023", noon - 864_000_000),
+            ("Sun Nov  5 12:00:00 UTC 2023", noon - 864_000_000),
+            ("Sun Nov 05 12:00:00 2023", noon - 864_000_000),
+            ("Sun, 05 Nov 2023 12:00:00 GMT", noon - 864_000_000),
+            ("2023-11-15T13:00:00+0100", noon),
+            ("2023-11-15T13:00:00.250+0100", noon + 250),
+            ("15 Nov 70 12:00 GMT", 27_518_400_000),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text), Some(Millis(expected)), "{text}");

@@ -30,10 +30,12 @@ pub enum DurationError {
 }
 
 /// Units, longest name first where one begins with another.
-const UNITS: [(&str, i64); 9] = [
+const UNITS: [(&str, i64); 10] = [
     ("ms", 1_000_000),
     ("us", 1_000),
-    ("µs", 1_000),
+    // The micro sign and the Greek letter, as Go reads both.
+    ("\u{b5}s", 1_000),
+    ("\u{3bc}s", 1_000),
     ("ns", 1),
     ("w", 7 * 86_400_000_000_000),
     ("d", 86_400_000_000_000),
@@ -41,6 +43,9 @@ const UNITS: [(&str, i64); 9] = [
     ("m", 60_000_000_000),
     ("s", 1_000_000_000),
 ];
+
+/// About 292 years.
+const NANOS_MAX: i128 = i64::MAX as i128;
 
 /// Digits of a number that matter: more are beyond nanoseconds of any unit.
 const FRACTION_DIGITS_MAX: u32 = 18;
@@ -64,7 +69,7 @@ pub fn parse(text: &str) -> Result<Span, DurationError> {
     while !rest.is_empty() {
         let (nanos, after) = part(rest)?;
         total += nanos;
-        if total > i128::from(i64::MAX) {
+        if total > NANOS_MAX {
             return Err(DurationError::TooLong);
         }
         rest = after;
@@ -90,7 +95,8 @@ fn part(text: &str) -> Result<(i128, &str), DurationError> {
         .find_map(|(name, nanos)| rest.strip_prefix(name).map(|after| (i128::from(*nanos), after)))
         .ok_or(DurationError::Malformed)?;
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| DurationError::TooLong)? };
-    let nanos = whole.checked_mul(unit).ok_or(DurationError::TooLong)?;
+    // Bounded here, so that no sum of parts overflows.
+    let nanos = whole.checked_mul(unit).filter(|nanos| *nanos <= NANOS_MAX).ok_or(DurationError::TooLong)?;
     Ok((nanos + fraction_of(fraction, unit), after))
 }
 
@@ -123,6 +129,9 @@ mod tests {
             ("1w2d3h4m5s6ms", 604_800_000 + 172_800_000 + 10_800_000 + 240_000 + 5_000 + 6),
             ("1d12h", 129_600_000),
             ("1500us", 1),
+            ("1500\u{b5}s", 1),
+            ("1500\u{3bc}s", 1),
+            ("9223372036s", 9_223_372_036_000),
             ("400d", 34_560_000_000),
         ];
         for (text, millis) in table {
@@ -139,12 +148,16 @@ mod tests {
         }
         assert_eq!(parse(""), Err(DurationError::Empty));
         assert_eq!(parse("1000000w"), Err(DurationError::TooLong));
-        assert_eq!(parse(&format!("{}s", "9".repeat(60))), Err(DurationError::TooLong));
+        let beyond_i128 =
+            [format!("{}s", "9".repeat(60)), format!("{}.999us", i128::MAX / 1_000), format!("1s{}ns", i128::MAX)];
+        for text in &beyond_i128 {
+            assert_eq!(parse(text), Err(DurationError::TooLong), "{text}");
+        }
     }
 
     proptest! {
         #[test]
-        fn never_panics(text in "\\PC{0,30}|[-+0-9.wdhmsuµn]{0,40}") {
+        fn never_panics(text in "\\PC{0,30}|[-+]?([0-9]{1,42}\\.?[0-9]{0,42}(w|d|h|m|s|ms|us|µs|ns)){0,4}") {
             let _any = parse(&text);
         }
     }

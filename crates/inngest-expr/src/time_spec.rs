@@ -19,7 +19,7 @@ pub enum TimeError {
 /// No date is shorter.
 const DATE_LENGTH_MIN: usize = 10;
 
-/// The time that `text` names, seen from `now`: a duration from now on, or a date, rounded to whole seconds.
+/// The time that `text` names, seen from `now`: a duration from now on, or a date.
 /// An empty text and everything in the past is `now`.
 pub fn until(text: &str, now: Millis) -> Result<Millis, TimeError> {
     let text = text.trim();
@@ -29,13 +29,9 @@ pub fn until(text: &str, now: Millis) -> Result<Millis, TimeError> {
     let at = match duration::parse(text) {
         Ok(span) => Millis(now.0.saturating_add(span.millis())),
         Err(error) if text.len() < DATE_LENGTH_MIN || error == DurationError::TooLong => return Err(error.into()),
-        Err(_) => date::parse(text).map(to_seconds).ok_or(TimeError::Neither)?,
+        Err(_) => date::parse(text).ok_or(TimeError::Neither)?,
     };
     Ok(at.max(now))
-}
-
-fn to_seconds(at: Millis) -> Millis {
-    Millis(at.0.saturating_add(500).div_euclid(1_000).saturating_mul(1_000))
 }
 
 /// Digits of a `Retry-After` in seconds; anything longer is a date.
@@ -67,8 +63,8 @@ mod tests {
             ("1s", Ok(1_000)),
             ("", Ok(0)),
             ("-5s", Ok(0)),
-            ("2023-11-15T12:00:03.600Z", Ok(3_750)),
-            ("2023-11-15T12:00:03.400Z", Ok(2_750)),
+            ("2023-11-15T12:00:03.600Z", Ok(3_350)),
+            ("2023-11-15T12:00:03.400Z", Ok(3_150)),
             ("2020-01-01", Ok(0)),
             ("1w2d3h4m5s", Ok(788_645_000)),
             ("abc", Err(TimeError::Duration(DurationError::Malformed))),

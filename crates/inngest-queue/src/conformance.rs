@@ -3,6 +3,7 @@
 //! Cases run under tokio's paused time; the clock given to the queue follows it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use inngest_core::{Clock, FunctionId, Millis, RunId, StepId};
@@ -11,13 +12,22 @@ use crate::{Depth, JobId, JobKind, Lease, Queue, QueueItem, Settled};
 
 /// A clock that follows tokio's, so that paused time moves it.
 #[derive(Debug)]
-pub struct TokioClock(tokio::time::Instant);
+pub struct TokioClock {
+    start: tokio::time::Instant,
+    /// Milliseconds by which it was set back since.
+    behind: AtomicI64,
+}
 
 impl TokioClock {
     /// A clock that reads [`TokioClock::EPOCH`] now.
     #[must_use]
     pub fn start() -> Arc<Self> {
-        Arc::new(Self(tokio::time::Instant::now()))
+        Arc::new(Self { start: tokio::time::Instant::now(), behind: AtomicI64::new(0) })
+    }
+
+    /// Sets the clock back, as an administrator or NTP may do at any time.
+    pub fn set_back(&self, ms: i64) {
+        self.behind.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// What the clock reads at its start.
@@ -26,29 +36,51 @@ impl TokioClock {
 
 impl Clock for TokioClock {
     fn now(&self) -> Millis {
-        Self::EPOCH.plus(self.0.elapsed())
+        let now = Self::EPOCH.plus(self.start.elapsed());
+        Millis(now.0 - self.behind.load(Ordering::Relaxed))
     }
 }
 
-/// Runs every case on a new, empty queue made by `make`. Panics at the first that fails.
+/// Runs every case on a new, empty queue made by `make`. Panics at the first that fails; the last name printed
+/// is its name.
 pub async fn exercise<Q: Queue>(make: impl Fn(Arc<dyn Clock>) -> Q) {
-    let case = || {
-        let clock = TokioClock::start();
-        Case { queue: make(clock.clone()), clock }
-    };
-    case().due_jobs_are_leased_at_once().await;
-    case().a_job_is_leased_once_at_a_time().await;
-    case().later_jobs_wait_for_their_time().await;
-    case().an_earlier_job_shortens_the_wait().await;
-    case().an_offer_wakes_who_waits().await;
-    case().older_runs_go_first().await;
-    case().functions_take_turns().await;
-    case().only_newer_generations_replace().await;
-    case().a_retry_offered_during_the_lease_comes_after_it().await;
-    case().given_back_jobs_run_again().await;
-    case().withdrawn_jobs_are_gone().await;
-    case().max_is_kept().await;
-    case().a_dropped_wait_loses_nothing().await;
+    macro_rules! cases {
+        ($($name:ident)*) => {
+            $(
+                println!("case {}", stringify!($name));
+                let clock = TokioClock::start();
+                let case = Case { queue: make(clock.clone()), clock }.$name();
+                tokio::time::timeout(DAY, case).await.expect("a case ends within a day of its own time");
+            )*
+        };
+    }
+    cases! {
+        due_jobs_are_leased_at_once
+        a_job_is_leased_once_at_a_time
+        later_jobs_wait_for_their_time
+        an_earlier_job_shortens_the_wait
+        an_offer_wakes_who_waits
+        one_offer_serves_all_who_wait
+        jobs_that_come_due_together_serve_all_who_wait
+        who_stops_waiting_hands_the_timer_on
+        older_runs_go_first
+        priority_moves_a_run_ahead_or_back
+        functions_take_turns
+        a_function_has_one_turn_in_a_round
+        only_newer_generations_replace
+        a_newer_generation_may_be_due_later_or_earlier
+        a_retry_offered_during_the_lease_comes_after_it
+        only_the_newest_of_those_kept_aside_comes_after_the_lease
+        given_back_jobs_run_again
+        a_job_given_back_wakes_who_waits
+        a_job_given_back_gives_way_to_a_newer_one
+        withdrawn_jobs_are_gone
+        a_withdrawn_job_may_be_offered_again
+        a_job_offered_after_it_was_withdrawn_under_lease_stays
+        max_is_kept
+        a_dropped_wait_loses_nothing
+        due_jobs_stay_due_when_the_clock_is_set_back
+    }
 }
 
 struct Case<Q> {
@@ -57,6 +89,7 @@ struct Case<Q> {
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl<Q: Queue> Case<Q> {
     async fn due_jobs_are_leased_at_once(self) {
@@ -107,6 +140,37 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(self.clock.now(), TokioClock::EPOCH);
     }
 
+    async fn one_offer_serves_all_who_wait(self) {
+        let (a, b, c, ()) = tokio::join!(self.queue.lease(1), self.queue.lease(1), self.queue.lease(1), async {
+            tokio::task::yield_now().await;
+            self.offer((1..=3).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
+        });
+        assert_eq!(sorted(&[a, b, c]), [1, 2, 3]);
+        assert_eq!(self.clock.now(), TokioClock::EPOCH);
+    }
+
+    async fn jobs_that_come_due_together_serve_all_who_wait(self) {
+        let (a, b, ()) = tokio::join!(self.queue.lease(1), self.queue.lease(1), async {
+            tokio::task::yield_now().await;
+            self.offer([self.later(1, 1_000), self.later(2, 1_000)]).await;
+        });
+        assert_eq!(sorted(&[a, b]), [1, 2]);
+        assert!(self.clock.now().0 - TokioClock::EPOCH.0 < 1_100);
+    }
+
+    /// Whoever was told of the earlier job is cancelled; the other one waits for an hour otherwise.
+    async fn who_stops_waiting_hands_the_timer_on(self) {
+        self.offer([self.later(1, 3_600_000)]).await;
+        let second = Duration::from_secs(1);
+        let first = async { tokio::time::timeout(2 * second, self.queue.lease(1)).await.unwrap_or_default() };
+        let (nothing, leases, ()) = tokio::join!(first, self.queue.lease(1), async {
+            tokio::time::sleep(second).await;
+            self.offer([self.later(2, 5_000)]).await;
+        });
+        assert_eq!((runs(&nothing), runs(&leases)), (vec![], vec![2]));
+        assert!(self.clock.now().0 - TokioClock::EPOCH.0 < 5_100);
+    }
+
     async fn older_runs_go_first(self) {
         self.offer([self.job(5, "f"), self.job(3, "f"), self.job(9, "f"), self.job(1, "f")]).await;
         assert_eq!(runs(&self.queue.lease(10).await), [1, 3, 5, 9]);
@@ -117,6 +181,18 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(runs(&self.queue.lease(10).await), [2, 7]);
     }
 
+    async fn priority_moves_a_run_ahead_or_back(self) {
+        let at = |second: u64, number: u128| {
+            let run = RunId::from_bytes(((u128::from(second) * 1_000) << 80 | number).to_be_bytes());
+            QueueItem::new(JobId::start(run), function("f"), JobKind::Start, TokioClock::EPOCH)
+        };
+        let (first, ahead, back) = (at(100, 1), at(160, 2), at(90, 3));
+        let items = [first, QueueItem { priority: 120, ..ahead }, QueueItem { priority: -60, ..back }];
+        self.offer(items).await;
+        let order = self.queue.lease(10).await.into_iter().map(|lease| lease.item.id.run.timestamp().0 / 1_000);
+        assert_eq!(order.collect::<Vec<_>>(), [160, 100, 90]);
+    }
+
     async fn functions_take_turns(self) {
         self.offer((1..=100).map(|run| self.job(run, "busy")).collect::<Vec<_>>()).await;
         self.offer([self.job(200, "quiet"), self.job(201, "calm")]).await;
@@ -125,11 +201,33 @@ impl<Q: Queue> Case<Q> {
         assert_eq!((of("busy"), of("quiet"), of("calm")), (4, 1, 1));
     }
 
+    /// Also a function whose due jobs were all withdrawn, and that has new ones.
+    async fn a_function_has_one_turn_in_a_round(self) {
+        self.offer([self.job(1, "f")]).await;
+        self.queue.withdraw(&[self.job(1, "f").id]).await;
+        self.offer((2..=9).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
+        self.offer((12..=19).map(|run| self.job(run, "g")).collect::<Vec<_>>()).await;
+        assert_eq!(runs(&self.queue.lease(6).await), [2, 12, 3, 13, 4, 14]);
+    }
+
     async fn only_newer_generations_replace(self) {
         let generation = |number| QueueItem { generation: number, attempt: number, ..self.job(1, "f") };
         self.offer([generation(2), generation(1), generation(2), generation(3)]).await;
         let leases = self.queue.lease(10).await;
         assert_eq!(leases.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [3]);
+    }
+
+    async fn a_newer_generation_may_be_due_later_or_earlier(self) {
+        self.offer([self.job(1, "f"), self.later(2, 5_000)]).await;
+        self.offer([
+            QueueItem { generation: 2, ..self.later(1, 5_000) },
+            QueueItem { generation: 2, ..self.job(2, "f") },
+        ])
+        .await;
+        assert_eq!(runs(&self.queue.lease(10).await), [2]);
+        self.nothing_for(Duration::from_secs(4)).await;
+        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 2 });
     }
 
     async fn a_retry_offered_during_the_lease_comes_after_it(self) {
@@ -141,6 +239,21 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(self.queue.lease(1).await[0].item.generation, 2);
     }
 
+    async fn only_the_newest_of_those_kept_aside_comes_after_the_lease(self) {
+        self.offer([self.job(1, "f")]).await;
+        let lease = self.queue.lease(1).await.remove(0);
+        for generation in [2, 4, 3] {
+            self.offer([QueueItem { generation, ..self.job(1, "f") }]).await;
+        }
+        self.queue.settle(lease, Settled::Done).await;
+        let next = self.queue.lease(10).await;
+        assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [4]);
+        for lease in next {
+            self.queue.settle(lease, Settled::Done).await;
+        }
+        assert_eq!(self.queue.depth().await, Depth::default());
+    }
+
     async fn given_back_jobs_run_again(self) {
         self.offer([self.job(1, "f")]).await;
         for _ in 0..3 {
@@ -148,6 +261,27 @@ impl<Q: Queue> Case<Q> {
             self.queue.settle(lease, Settled::GivenBack).await;
         }
         assert_eq!(self.queue.depth().await, Depth { waiting: 1, leased: 0 });
+    }
+
+    async fn a_job_given_back_wakes_who_waits(self) {
+        self.offer([self.job(1, "f")]).await;
+        let lease = self.queue.lease(1).await.remove(0);
+        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+            tokio::task::yield_now().await;
+            self.queue.settle(lease, Settled::GivenBack).await;
+        });
+        assert_eq!(runs(&leases), [1]);
+        assert_eq!(self.clock.now(), TokioClock::EPOCH);
+    }
+
+    async fn a_job_given_back_gives_way_to_a_newer_one(self) {
+        self.offer([self.job(1, "f")]).await;
+        let lease = self.queue.lease(1).await.remove(0);
+        self.offer([QueueItem { generation: 2, ..self.later(1, 5_000) }]).await;
+        self.queue.settle(lease, Settled::GivenBack).await;
+        self.nothing_for(Duration::from_secs(4)).await;
+        assert_eq!(self.queue.lease(10).await[0].item.generation, 2);
+        self.nothing_for(HOUR).await;
     }
 
     async fn withdrawn_jobs_are_gone(self) {
@@ -164,6 +298,27 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(self.queue.depth().await, Depth::default());
     }
 
+    async fn a_withdrawn_job_may_be_offered_again(self) {
+        self.offer([self.job(1, "f")]).await;
+        self.queue.withdraw(&[self.job(1, "f").id]).await;
+        self.offer([self.later(1, 2_000)]).await;
+        self.nothing_for(Duration::from_secs(1)).await;
+        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 1 });
+        self.nothing_for(HOUR).await;
+    }
+
+    async fn a_job_offered_after_it_was_withdrawn_under_lease_stays(self) {
+        self.offer([self.job(1, "f")]).await;
+        let lease = self.queue.lease(1).await.remove(0);
+        self.offer([QueueItem { generation: 2, ..self.job(1, "f") }]).await;
+        self.queue.withdraw(&[self.job(1, "f").id]).await;
+        self.offer([QueueItem { generation: 3, ..self.job(1, "f") }]).await;
+        self.queue.settle(lease, Settled::GivenBack).await;
+        let next = self.queue.lease(10).await;
+        assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [3]);
+    }
+
     async fn max_is_kept(self) {
         self.offer((1..=10).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
         assert_eq!(runs(&self.queue.lease(3).await), [1, 2, 3]);
@@ -174,6 +329,14 @@ impl<Q: Queue> Case<Q> {
         self.nothing_for(Duration::from_secs(1)).await;
         self.offer([self.job(1, "f")]).await;
         assert_eq!(runs(&self.queue.lease(1).await), [1]);
+    }
+
+    async fn due_jobs_stay_due_when_the_clock_is_set_back(self) {
+        self.offer([self.job(1, "f"), self.later(2, 1_000)]).await;
+        self.clock.set_back(60_000);
+        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        self.nothing_for(Duration::from_secs(60)).await;
+        assert_eq!(runs(&self.queue.lease(10).await), [2]);
     }
 
     async fn offer(&self, items: impl IntoIterator<Item = QueueItem>) {
@@ -205,4 +368,11 @@ fn function(name: &str) -> FunctionId {
 
 fn runs(leases: &[Lease]) -> Vec<u128> {
     leases.iter().map(|lease| u128::from_be_bytes(lease.item.id.run.to_bytes())).collect()
+}
+
+/// The runs of several leases, in order.
+fn sorted(leases: &[Vec<Lease>]) -> Vec<u128> {
+    let mut found: Vec<u128> = leases.iter().flat_map(|leases| runs(leases)).collect();
+    found.sort_unstable();
+    found
 }

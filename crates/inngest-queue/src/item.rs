@@ -102,6 +102,9 @@ pub struct QueueItem {
     pub queued_at: Millis,
     /// Not before this time.
     pub due: Millis,
+    /// Seconds by which the job goes before others of its function, as if its run were so much older;
+    /// negative: after them.
+    pub priority: i32,
     /// Zero-based attempt of this job.
     pub attempt: u32,
     /// From 1; +1 at each dispatch after the first. Fences late responses.
@@ -126,6 +129,7 @@ impl QueueItem {
             kind,
             queued_at,
             due: queued_at,
+            priority: 0,
             attempt: 0,
             generation: 1,
             version: -1,
@@ -133,6 +137,12 @@ impl QueueItem {
             stack_current: 0,
             group: None,
         }
+    }
+
+    /// The place of the job among due jobs of its function: smaller goes first.
+    #[must_use]
+    pub fn rank(&self) -> i64 {
+        self.id.run.timestamp().0.saturating_sub(i64::from(self.priority) * 1_000)
     }
 
     /// The step this job is about, if it is about one.

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -33,7 +34,7 @@ struct Inner {
     /// Jobs that are not due yet, by time.
     later: BTreeSet<(Millis, JobId)>,
     /// Due jobs of each function. Entries that are gone or were replaced are skipped when they come up.
-    ready: HashMap<FunctionId, BinaryHeap<Reverse<(JobId, u32)>>>,
+    ready: HashMap<FunctionId, BinaryHeap<Reverse<Place>>>,
     /// Functions that may have due jobs, in the order in which they take turns.
     turns: VecDeque<FunctionId>,
     leased: usize,
@@ -41,10 +42,13 @@ struct Inner {
     waiting: usize,
 }
 
+/// Where a due job stands among those of its function: by rank, then by run; with its generation.
+type Place = (i64, JobId, u32);
+
 /// What is known about one job.
 enum Entry {
-    /// In `later` or `ready`.
-    Waiting(QueueItem),
+    /// In `later`, or once its time has come in `ready`. Due stays due, also when the clock is set back.
+    Waiting { item: QueueItem, ready: bool },
     /// With a worker; a newer generation that was offered meanwhile is kept for afterwards.
     Leased { generation: u32, next: Option<QueueItem>, withdrawn: bool },
 }
@@ -71,7 +75,7 @@ impl Queue for MemoryQueue {
         }
         if inner.waiting > 0 {
             drop(inner);
-            self.changed.notify_one();
+            self.changed.notify_waiters();
         }
     }
 
@@ -84,28 +88,28 @@ impl Queue for MemoryQueue {
 
     async fn lease(&self, max: usize) -> Vec<Lease> {
         loop {
+            let (leases, _) = self.lock().lease(max, self.clock.now());
+            if !leases.is_empty() {
+                return leases;
+            }
+            // From here on every change is heard; one that was made since the look above is seen by the next.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let _waiting = Waiting::begin(self);
             let (leases, next) = self.lock().lease(max, self.clock.now());
             if !leases.is_empty() {
                 return leases;
             }
-            let waiting = Waiting::begin(self);
-            // An offer made since the look above found nobody waiting: look again before the wait.
-            let (leases, next) = match self.lock().lease(max, self.clock.now()) {
-                (leases, _) if !leases.is_empty() => return leases,
-                (_, later) => (leases, later.or(next)),
-            };
-            debug_assert!(leases.is_empty());
             match next {
                 Some(due) => {
                     let pause = due.since(self.clock.now());
                     tokio::select! {
-                        () = self.changed.notified() => {}
+                        () = changed => {}
                         () = tokio::time::sleep(pause) => {}
                     }
                 }
-                None => self.changed.notified().await,
+                None => changed.await,
             }
-            drop(waiting);
         }
     }
 
@@ -115,7 +119,7 @@ impl Queue for MemoryQueue {
         inner.settle(lease, outcome, now);
         if inner.waiting > 0 && !inner.turns.is_empty() {
             drop(inner);
-            self.changed.notify_one();
+            self.changed.notify_waiters();
         }
     }
 
@@ -145,12 +149,12 @@ impl Inner {
     fn offer(&mut self, item: QueueItem, now: Millis) {
         match self.entries.get_mut(&item.id) {
             None => self.add(item, now),
-            Some(Entry::Waiting(known)) if known.generation < item.generation => {
+            Some(Entry::Waiting { item: known, .. }) if known.generation < item.generation => {
                 let known = (known.due, known.id);
                 self.later.remove(&known);
                 self.add(item, now);
             }
-            Some(Entry::Waiting(_)) => {}
+            Some(Entry::Waiting { .. }) => {}
             Some(Entry::Leased { generation, next, .. }) => {
                 let newest = next.as_ref().map_or(*generation, |next| next.generation);
                 if item.generation > newest {
@@ -161,12 +165,13 @@ impl Inner {
     }
 
     fn add(&mut self, item: QueueItem, now: Millis) {
-        if item.due <= now {
+        let ready = item.due <= now;
+        if ready {
             self.make_ready(&item);
         } else {
             self.later.insert((item.due, item.id));
         }
-        self.entries.insert(item.id, Entry::Waiting(item));
+        self.entries.insert(item.id, Entry::Waiting { item, ready });
     }
 
     fn make_ready(&mut self, item: &QueueItem) {
@@ -174,7 +179,7 @@ impl Inner {
         if jobs.is_empty() {
             self.turns.push_back(item.function);
         }
-        jobs.push(Reverse((item.id, item.generation)));
+        jobs.push(Reverse((item.rank(), item.id, item.generation)));
     }
 
     fn withdraw(&mut self, job: JobId) {
@@ -183,7 +188,7 @@ impl Inner {
                 *next = None;
                 *withdrawn = true;
             }
-            Some(Entry::Waiting(item)) => {
+            Some(Entry::Waiting { item, .. }) => {
                 let at = (item.due, job);
                 self.later.remove(&at);
                 self.entries.remove(&job);
@@ -200,7 +205,7 @@ impl Inner {
         while leases.len() < max {
             let Some(function) = self.turns.pop_front() else { break };
             let Some(jobs) = self.ready.get_mut(&function) else { continue };
-            let item = Self::next_of(jobs, &self.entries, now).cloned();
+            let item = Self::next_of(jobs, &self.entries).cloned();
             if jobs.is_empty() {
                 self.ready.remove(&function);
             } else {
@@ -217,15 +222,10 @@ impl Inner {
 
     /// The first job of a heap that still waits there. What was withdrawn or replaced since is skipped, also
     /// when it was offered anew for later.
-    fn next_of<'e>(
-        jobs: &mut BinaryHeap<Reverse<(JobId, u32)>>,
-        entries: &'e HashMap<JobId, Entry>,
-        now: Millis,
-    ) -> Option<&'e QueueItem> {
-        while let Some(Reverse((id, generation))) = jobs.pop() {
-            if let Some(Entry::Waiting(item)) = entries.get(&id)
+    fn next_of<'e>(jobs: &mut BinaryHeap<Reverse<Place>>, entries: &'e HashMap<JobId, Entry>) -> Option<&'e QueueItem> {
+        while let Some(Reverse((_, id, generation))) = jobs.pop() {
+            if let Some(Entry::Waiting { item, ready: true }) = entries.get(&id)
                 && item.generation == generation
-                && item.due <= now
             {
                 return Some(item);
             }
@@ -240,7 +240,8 @@ impl Inner {
                 return;
             }
             self.later.pop_first();
-            if let Some(Entry::Waiting(item)) = self.entries.get(&id) {
+            if let Some(Entry::Waiting { item, ready }) = self.entries.get_mut(&id) {
+                *ready = true;
                 let item = item.clone();
                 self.make_ready(&item);
             }

@@ -181,7 +181,7 @@ impl Case<'_> {
     async fn a_job_is_replaced_by_a_newer_generation_only(&self) {
         let (run, job) = self.run("retry").await;
         let mut retry = self.item(job, JobKind::Start);
-        (retry.generation, retry.attempt, retry.version, retry.plan_only) = (2, 1, 2, true);
+        (retry.generation, retry.attempt, retry.version, retry.plan_only, retry.priority) = (2, 1, 2, true, -7);
         let put = |item: &QueueItem| vec![Change::PutJob(item.clone(), When::Always)];
         assert_eq!(self.fenced(job, 1, put(&retry)).await.expect("commits").jobs, [retry.clone()]);
         assert!(self.fenced(job, 2, put(&retry)).await.expect("commits").jobs.is_empty());

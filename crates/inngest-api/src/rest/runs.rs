@@ -205,9 +205,12 @@ pub(crate) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Valu
     if shape == Shape::WithOutput {
         match (run.status, &run.output, &run.error) {
             (RunStatus::Cancelled, ..) => shown["output"] = json!({}),
-            (RunStatus::Failed, _, Some(error)) => shown["output"] = payload(error),
-            (_, Some(output), _) => shown["output"] = payload(output),
-            _ => {}
+            (_, Some(output), _) | (_, None, Some(output)) => shown["output"] = payload(output),
+            (_, None, None) => {}
+        }
+        // What the output of a failed run means, whatever its app answered: name, message, stack.
+        if let Some(error) = &run.error {
+            shown["error"] = payload(error);
         }
     }
     shown

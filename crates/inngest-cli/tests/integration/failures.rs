@@ -71,7 +71,7 @@ async fn every_misbehaviour_ends_in_a_clear_error_after_its_retries() {
     for (id, text, event) in events {
         let run = world.ended(&event).await;
         assert_eq!(run["status"], "Failed", "{id}: {run}");
-        let shown = run["output"].to_string();
+        let shown = run.to_string();
         assert!(shown.contains(text), "{id}: {shown} does not contain {text:?}");
         let run_id = run["run_id"].as_str().unwrap();
         let trace = world.client().get(&format!("/v1/runs/{run_id}/actions")).await.unwrap();
@@ -120,7 +120,7 @@ async fn an_app_that_is_down_is_tried_again_and_then_named() {
     drop(gone);
     let run = world.run("d/a", json!({})).await;
     assert_eq!(run["status"], "Failed");
-    assert!(run["output"].to_string().contains("Unable to reach SDK URL"), "{run}");
+    assert!(run.to_string().contains("Unable to reach SDK URL"), "{run}");
 }
 
 #[tokio::test]

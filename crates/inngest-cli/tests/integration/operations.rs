@@ -162,11 +162,13 @@ async fn bad_surroundings_are_named_and_exit_1() {
     let corrupt = dir.path().display().to_string();
     let file = dir.path().join("main.db").display().to_string();
     let port = free_port().unwrap().to_string();
-    let table: [(&[&str], &str); 4] = [
+    let table: [(&[&str], &str); 5] = [
         (&["--strict-port", "--port", &taken], &taken),
         (&["--port", &port, "--persist", "--sqlite-dir", &locked], "main.lock is locked"),
         (&["--port", &port, "--persist", "--sqlite-dir", &corrupt], "the database is damaged"),
         (&["--port", &port, "--persist", "--sqlite-dir", &file], "data directory"),
+        // Nobody can write there, whatever the user.
+        (&["--port", &port, "--persist", "--sqlite-dir", "/proc/inngest"], "check the permissions"),
     ];
     for (args, text) in table {
         let all: Vec<&str> = ["dev", "--no-discovery", "--host", "127.0.0.1"].iter().chain(args).copied().collect();

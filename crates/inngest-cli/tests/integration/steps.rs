@@ -79,7 +79,7 @@ async fn a_sleep_longer_than_a_year_fails_the_run_by_name() {
     .await;
     let run = world.run("t/nap", json!({})).await;
     assert_eq!(run["status"], "Failed");
-    assert!(run["output"].to_string().contains("InngestErrTimeoutTooLong"), "{run}");
+    assert!(run.to_string().contains("InngestErrTimeoutTooLong"), "{run}");
 }
 
 fn fan_in(call: &Call) -> Answer {

@@ -145,6 +145,7 @@ impl<'a> Draft<'a> {
             group: self.block.group,
             stack_current: u32::try_from(self.planning.run.steps.len()).unwrap_or(u32::MAX),
             due,
+            priority: self.planning.item.priority,
             ..QueueItem::new(id, self.planning.item.function, kind, self.planning.now)
         }
     }

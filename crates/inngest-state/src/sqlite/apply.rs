@@ -43,9 +43,9 @@ impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         let sql = |text: &str| connection.prepare(text);
         let put_job = format!(
-            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15) \
+            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16) \
              ON CONFLICT (run_id, key) DO UPDATE SET function_id = ?3, kind = ?4, step_id = ?5, step_name = ?6, due = ?7, \
-             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, timer = ?15 \
+             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, priority = ?15, timer = ?16 \
              WHERE ?9 > generation",
             codec::JOB_COLUMNS
         );
@@ -258,6 +258,7 @@ impl<'c> Statements<'c> {
             item.stack_current,
             item.group.map(u64::cast_signed),
             item.queued_at.0,
+            item.priority,
             timer
         ])?;
         Ok(written == 1)

@@ -93,6 +93,7 @@ CREATE TABLE jobs (
     step_name     TEXT,
     queued_at     INTEGER NOT NULL,
     due           INTEGER NOT NULL,
+    priority      INTEGER NOT NULL,
     timer         INTEGER,          -- = due of a job made for later; NULL for one made for now
     attempt       INTEGER NOT NULL,
     generation    INTEGER NOT NULL,
