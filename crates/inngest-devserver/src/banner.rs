@@ -22,16 +22,16 @@ impl Terminal {
 }
 
 pub(crate) fn text(bound: &Bound, options: &DevOptions) -> String {
-    let port = bound.port;
+    let (port, base) = (bound.port, bound.url());
     let mut text = format!("\n\tInngest Dev Server online at {}, visible at the following URLs:\n\n", bound.shown);
-    let mut url = |address: &str, note: &str| text.push_str(&format!("\t - http://{address}:{port}{note}\n"));
-    url("127.0.0.1", &format!("  (http://localhost:{port})"));
+    let localhost = if bound.reachable.ip().is_loopback() { format!("  ({base})") } else { String::new() };
+    text.push_str(&format!("\t - http://{}{localhost}\n", bound.reachable));
     if let Some(address) = bound.all_interfaces.then(own_address).flatten() {
-        url(&address.to_string(), "");
+        text.push_str(&format!("\t - http://{address}:{port}\n"));
     }
     if bound.port != bound.wanted {
         text.push_str(&format!(
-            "\n\tPort {} was taken. Your apps must be told: INNGEST_DEV=http://localhost:{port}\n",
+            "\n\tPORT {} WAS TAKEN, {port} IS USED. Apps must be told: INNGEST_DEV={base}\n",
             bound.wanted
         ));
     }
@@ -42,17 +42,21 @@ pub(crate) fn text(bound: &Bound, options: &DevOptions) -> String {
     }
     text.push('\n');
     if options.demo {
-        text.push_str(&format!("\tA demo app is running. Watch its runs: curl localhost:{port}/api/v1/runs\n"));
+        text.push_str(&format!(
+            "\tA demo app is running. See its runs:\n\tcurl '{base}/api/v1/runs?include_output=true'\n"
+        ));
     } else if options.discovery && options.sdk_urls.is_empty() {
         text.push_str("\tLooking for apps on the usual ports. Start yours with INNGEST_DEV=1, or name it:\n");
         text.push_str("\tinngest dev --no-discovery -u http://localhost:3000/api/inngest\n");
+        text.push_str("\tNo app yet? inngest dev --demo brings one.\n");
+    } else if options.sdk_urls.is_empty() {
+        text.push_str("\tDiscovery is off and no app is named: waiting for apps that register themselves.\n");
     }
-    let kept = if options.persist {
-        options.sqlite_dir.display().to_string()
+    if options.persist {
+        text.push_str(&format!("\tData is kept in {}\n\n", options.sqlite_dir.display()));
     } else {
-        "until it stops (--persist keeps it)".into()
-    };
-    text.push_str(&format!("\tData is kept {}{kept}\n\n", if options.persist { "in " } else { "" }));
+        text.push_str("\tData is kept until the server stops; --persist keeps it longer.\n\n");
+    }
     text
 }
 
@@ -69,27 +73,48 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_banner_says_where_and_what_next() {
-        let options = DevOptions::resolve(&Layers::default()).unwrap();
-        let bound = |port| Bound {
+    fn banner(host: &str, port: u16, flags: &[(&'static str, &str)]) -> String {
+        let mut layers = Layers::default();
+        layers.add_flags(flags.iter().map(|(name, value)| (*name, vec![(*value).to_owned()])));
+        let address: IpAddr = host.parse().unwrap();
+        let bound = Bound {
             listeners: Vec::new(),
             port,
             wanted: 8288,
-            shown: format!("0.0.0.0:{port}"),
-            all_interfaces: true,
+            shown: format!("{host}:{port}"),
+            all_interfaces: address.is_unspecified(),
+            reachable: (if address.is_unspecified() { "127.0.0.1".parse().unwrap() } else { address }, port).into(),
         };
-        let usual = text(&bound(8288), &options);
-        for part in
-            ["Inngest Dev Server online at 0.0.0.0:8288", "http://127.0.0.1:8288", "all interfaces", "INNGEST_DEV=1"]
-        {
+        text(&bound, &DevOptions::resolve(&layers).unwrap())
+    }
+
+    #[test]
+    fn the_banner_says_where_and_what_next() {
+        let usual = banner("0.0.0.0", 8288, &[]);
+        for part in [
+            "Inngest Dev Server online at 0.0.0.0:8288, visible at the following URLs:",
+            " - http://127.0.0.1:8288  (http://localhost:8288)",
+            "all interfaces",
+            "INNGEST_DEV=1",
+            "--no-discovery -u",
+            "--persist keeps it longer",
+        ] {
             assert!(usual.contains(part), "{part} in {usual}");
         }
-        assert!(!usual.contains("was taken"));
-        let moved = text(&bound(8290), &options);
-        assert!(
-            moved.contains("Port 8288 was taken") && moved.contains("INNGEST_DEV=http://localhost:8290"),
-            "{moved}"
-        );
+        assert!(!usual.contains("WAS TAKEN"));
+        let moved = banner("0.0.0.0", 8290, &[]);
+        assert!(moved.contains("PORT 8288 WAS TAKEN, 8290 IS USED"), "{moved}");
+        assert!(moved.contains("INNGEST_DEV=http://localhost:8290"), "{moved}");
+    }
+
+    #[test]
+    fn the_banner_fits_the_options() {
+        let narrow = banner("192.0.2.7", 8288, &[("demo", "true"), ("persist", "true"), ("sqlite-dir", "d")]);
+        for part in [" - http://192.0.2.7:8288\n", "curl 'http://192.0.2.7:8288/api/v1/runs", "Data is kept in d\n"] {
+            assert!(narrow.contains(part), "{part} in {narrow}");
+        }
+        assert!(!narrow.contains("all interfaces") && !narrow.contains("localhost"), "{narrow}");
+        assert!(banner("127.0.0.1", 8288, &[("no-discovery", "true")]).contains("waiting for apps"));
+        assert!(!banner("127.0.0.1", 8288, &[("sdk-url", "http://a")]).contains("usual ports"));
     }
 }

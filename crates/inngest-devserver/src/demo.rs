@@ -4,6 +4,7 @@
 //! An order is validated, charged (the bank fails once), rests for two seconds and is shipped; orders of
 //! nothing are refused for good, and a failure handler hears of it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,16 +22,16 @@ use tokio::task::JoinHandle;
 
 const APP: &str = "demo-store";
 
-/// Serves the app and sends it a few orders.
-pub(crate) fn start(server_port: u16) -> JoinHandle<()> {
+/// Serves the app and sends it a few orders; it ends with the task.
+pub(crate) fn start(server: SocketAddr) -> JoinHandle<()> {
     tokio::spawn(async move {
-        if let Err(error) = run(server_port).await {
+        if let Err(error) = run(server).await {
             tracing::error!(%error, "the demo app could not be started");
         }
     })
 }
 
-async fn run(server_port: u16) -> std::io::Result<()> {
+async fn run(server: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://localhost:{}/api/inngest", listener.local_addr()?.port());
     let registration = registration(&url);
@@ -40,23 +41,34 @@ async fn run(server_port: u16) -> std::io::Result<()> {
             sdk(StatusCode::OK, &json!({ "message": "Successfully registered", "modified": false }))
         }),
     );
-    let serving = tokio::spawn(async { axum::serve(listener, router).await });
-    send(server_port, "/fn/register", &registration).await?;
+    let serving = axum::serve(listener, router).into_future();
+    let trading = async move {
+        send(server, "/fn/register", &registration).await?;
+        send_orders(server, &url).await?;
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = serving => ended,
+        ended = trading => ended,
+    }
+}
+
+async fn send_orders(server: SocketAddr, url: &str) -> std::io::Result<()> {
     tracing::info!(%url, "demo app started: POST an event shop/order.placed with data {{\"item\":\"tea\",\"amount\":3}} to see it work");
     for (item, amount) in [("tea", 3), ("coffee", 1), ("air", 0)] {
         let order = json!({ "name": "shop/order.placed", "data": { "item": item, "amount": amount } });
-        send(server_port, "/e/demo", &order).await?;
+        send(server, "/e/demo", &order).await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    serving.await?
+    Ok(())
 }
 
 /// Posts to our own server, over its real API.
-async fn send(port: u16, path: &str, body: &Value) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+async fn send(server: SocketAddr, path: &str, body: &Value) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(server).await?;
     let body = body.to_string();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;

@@ -48,6 +48,9 @@ pub enum ServerError {
     /// The store failed while the server was starting.
     #[error(transparent)]
     Engine(#[from] StoreError),
+    /// The task that hands out jobs is gone.
+    #[error("the server cannot work any more after a panic; what was accepted is kept, please report this bug")]
+    Panicked,
 }
 
 /// Runs `inngest dev` until `stop` turns true. The banner goes to `terminal`, if there is one.
@@ -82,24 +85,30 @@ pub async fn dev(
         readiness: readiness.clone(),
     };
     let (close, closed) = watch::channel(false);
+    let addresses = bound.addresses().join(" ");
     let serving =
         tokio::spawn(inngest_api::serve(std::mem::take(&mut bound.listeners), Handler::new(api), closed, DRAIN));
     tracing::info!(addr = %bound.shown, "starting server");
-    let working = tokio::spawn({
+    let mut working = tokio::spawn({
         let engine = engine.clone();
         async move { engine.run_jobs().await }
     });
     readiness.set_ready();
-    tracing::info!(addr = %bound.shown, port = bound.port, database = %database.dir.display(), "ready");
+    tracing::info!(addr = %bound.shown, %addresses, port = bound.port, database = %database.dir.display(), "ready");
     if let Some(terminal) = &terminal {
         terminal.print(&banner::text(&bound, &options));
     }
-    let demo = if options.demo { Some(demo::start(bound.port)) } else { None };
-    let syncing = tokio::spawn(apps::keep_in_sync(engine.clone(), client, apps::Options::of(&options)));
+    let demo = options.demo.then(|| demo::start(bound.reachable));
+    let syncing = tokio::spawn(apps::keep_in_sync(engine.clone(), client, apps::Options::of(&options, bound.url())));
 
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        tracing::debug!("nobody is left to stop the server; stopping");
-    }
+    let ended = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        // Without this task events would be taken, but nothing would run: better to end and say so.
+        ended = &mut working => Err(ended.map_or(ServerError::Panicked, |ended| match ended {
+            Err(error) => ServerError::Engine(error),
+            Ok(()) => ServerError::Panicked,
+        })),
+    };
     tracing::info!("stopping: calls in flight may finish");
     readiness.set_draining();
     syncing.abort();
@@ -113,11 +122,16 @@ pub async fn dev(
     }
     working.abort();
     store.close().await;
-    if left > 0 {
+    if left > 0 && options.persist {
         tracing::warn!(calls = left, "calls did not finish in time; the next start makes them again");
+    } else if left > 0 {
+        tracing::warn!(
+            calls = left,
+            "calls did not finish in time; with --persist the next start would make them again"
+        );
     }
     tracing::info!("stopped");
-    Ok(())
+    ended
 }
 
 /// Where the database lives; a temporary directory goes with this value.

@@ -18,6 +18,12 @@ pub enum ListenError {
         /// The wanted port.
         port: u16,
     },
+    /// Ports below 1024 are not for everyone.
+    #[error("port {port} may not be used by this user; choose one above 1023 with --port")]
+    NotAllowed {
+        /// The wanted port.
+        port: u16,
+    },
     /// `--host` names nothing of this machine.
     #[error("cannot listen on {host}: {cause}; --host must be an address of this machine")]
     Host {
@@ -41,6 +47,24 @@ pub(crate) struct Bound {
     pub shown: String,
     /// Whether other machines can connect.
     pub all_interfaces: bool,
+    /// An address that reaches the server from this machine.
+    pub reachable: SocketAddr,
+}
+
+impl Bound {
+    /// The server's URL for people and apps of this machine.
+    pub(crate) fn url(&self) -> String {
+        if self.reachable.ip().is_loopback() {
+            return format!("http://localhost:{}", self.port);
+        }
+        format!("http://{}", self.reachable)
+    }
+
+    /// All bound addresses, for logs.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let addresses = self.listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        addresses.map(|address| address.to_string()).collect()
+    }
 }
 
 /// Binds `port` of `host`, or of all interfaces; the next free port when it is taken, unless `strict`.
@@ -59,16 +83,35 @@ pub(crate) async fn bind(host: Option<&str>, port: u16, strict: bool) -> Result<
                         "Port conflict, using new port"
                     );
                 }
-                let shown = format!("{}:{candidate}", host.unwrap_or("0.0.0.0"));
-                return Ok(Bound { listeners, port: candidate, wanted: port, shown, all_interfaces });
+                let shown = shown(host, candidate);
+                let reachable = reachable(&addresses, candidate);
+                return Ok(Bound { listeners, port: candidate, wanted: port, shown, all_interfaces, reachable });
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(cause) => {
-                return Err(ListenError::Host { host: format!("{}:{candidate}", host.unwrap_or("0.0.0.0")), cause });
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ListenError::NotAllowed { port: candidate });
             }
+            Err(cause) => return Err(ListenError::Host { host: shown(host, candidate), cause }),
         }
     }
     Err(ListenError::InUse { port })
+}
+
+/// Host and port as one text; an IPv6 address is put in brackets.
+fn shown(host: Option<&str>, port: u16) -> String {
+    match host.unwrap_or("0.0.0.0") {
+        host if host.contains(':') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    }
+}
+
+fn reachable(addresses: &[IpAddr], port: u16) -> SocketAddr {
+    let address = match addresses.first() {
+        Some(address) if !address.is_unspecified() => *address,
+        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    SocketAddr::new(address, port)
 }
 
 async fn addresses(host: Option<&str>) -> Result<Vec<IpAddr>, ListenError> {
@@ -122,6 +165,33 @@ mod tests {
             error.to_string(),
             format!("port {port} is in use; stop what listens there, or choose another with --port")
         );
+    }
+
+    #[tokio::test]
+    async fn without_a_host_both_families_are_served() {
+        let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+        let bound = bind(None, free, false).await.unwrap();
+        assert!(bound.all_interfaces);
+        assert_eq!(bound.shown, format!("0.0.0.0:{}", bound.port));
+        assert_eq!(bound.url(), format!("http://localhost:{}", bound.port));
+        for address in bound.addresses() {
+            let loopback = address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
+            tokio::net::TcpStream::connect(&loopback).await.expect("accepts");
+        }
+    }
+
+    #[test]
+    fn a_host_is_shown_and_reached_by_its_address() {
+        let table = [
+            (None, "0.0.0.0", "0.0.0.0:1", "127.0.0.1:1"),
+            (Some("::"), "::", "[::]:1", "[::1]:1"),
+            (Some("192.0.2.7"), "192.0.2.7", "192.0.2.7:1", "192.0.2.7:1"),
+            (Some("localhost"), "127.0.0.1", "localhost:1", "127.0.0.1:1"),
+        ];
+        for (host, address, text, reached) in table {
+            assert_eq!(shown(host, 1), text);
+            assert_eq!(reachable(&[address.parse().unwrap()], 1).to_string(), reached);
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,16 @@ use inngest_executor::driver::http::{HttpClient, HttpReply};
 use serde_json::{Value, json};
 
 /// An app that takes longer is taken for unreachable.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Parts of our own refusals, which SDKs hand on as 400 (JS) or 500 (Go, Kotlin), with the code to store; the
+/// message itself when there is none.
+const REFUSALS: [(&str, &str); 4] = [
+    ("function is invalid", "invalid_function"),
+    ("App sync was blocked", "sdk_version_denied"),
+    ("App ID required", ""),
+    ("Invalid request: ", ""),
+];
 
 /// What came of it.
 #[derive(Debug)]
@@ -18,6 +27,13 @@ pub(super) enum Outcome {
     InBand(Box<Registration>),
     /// The app has pushed them, or will.
     Accepted,
+    /// The app pushed its functions, and hands on that this server refused them.
+    Refused {
+        /// Stored with the app, unless the reason is known better.
+        code: String,
+        /// For the log.
+        advice: String,
+    },
     /// Something stands in the way.
     Failed {
         /// Stored with the app: a code that UIs know, or a text.
@@ -51,6 +67,13 @@ fn unreachable(url: &str, error: &CallError) -> Outcome {
 }
 
 fn understand(url: &str, reply: &HttpReply) -> Outcome {
+    if let 400 | 500 = reply.status
+        && let message = message(reply)
+        && let Some(code) = REFUSALS.iter().find(|(part, _)| message.contains(part)).map(|(_, code)| *code)
+    {
+        let code = if code.is_empty() { message.clone() } else { code.to_owned() };
+        return Outcome::Refused { code, advice: format!("the sync of {url} was refused: {message}") };
+    }
     let failed = |code: &str, advice: String| Outcome::Failed { code: code.to_owned(), advice };
     match reply.status {
         200..=299 => in_band(reply),
@@ -97,7 +120,7 @@ fn in_band(reply: &HttpReply) -> Outcome {
     }
 }
 
-fn refused(error: &RegisterError) -> String {
+pub(super) fn refused(error: &RegisterError) -> String {
     format!("the app's functions cannot be used: {error}")
 }
 
@@ -108,10 +131,9 @@ fn message(reply: &HttpReply) -> String {
 }
 
 fn known_message(message: &str) -> Option<&'static str> {
-    const TABLE: [(&str, &str); 5] = [
+    const TABLE: [(&str, &str); 4] = [
         ("Your signing key is invalid", "invalid_signing_key"),
         ("No functions registered", "no_functions"),
-        ("function is invalid", "invalid_function"),
         ("You didn't specify your workspace's signing key", "missing_signing_key"),
         ("No INNGEST_ENV branch name found", "missing_branch_env_name"),
     ];
@@ -127,6 +149,10 @@ mod tests {
         match understand("http://localhost:3000/api/inngest", &reply) {
             Outcome::InBand(registration) => format!("in-band {}", registration.app_name),
             Outcome::Accepted => "accepted".to_owned(),
+            Outcome::Refused { code, advice } => {
+                assert!(advice.len() > 20, "{advice}");
+                format!("refused {code}")
+            }
             Outcome::Failed { code, advice } => {
                 assert!(advice.len() > 20, "{advice}");
                 code
@@ -151,7 +177,14 @@ mod tests {
             (500, r#"{"message":"boom"}"#, "internal_server_error"),
             (400, r#"{"message":"Your signing key is invalid, sorry"}"#, "invalid_signing_key"),
             (400, r#"{"message":"No functions registered within your app"}"#, "no_functions"),
-            (400, r#"{"message":"At least one function is invalid: x"}"#, "invalid_function"),
+            (400, r#"{"message":"At least one function is invalid: x"}"#, "refused invalid_function"),
+            (
+                500,
+                r#"{"message":"error registering functions: At least one function is invalid: x"}"#,
+                "refused invalid_function",
+            ),
+            (400, r#"{"message":"App sync was blocked because"}"#, "refused sdk_version_denied"),
+            (400, r#"{"message":"App ID required"}"#, "refused App ID required"),
             (400, r#"{"message":"You didn't specify your workspace's signing key"}"#, "missing_signing_key"),
             (400, r#"{"message":"No INNGEST_ENV branch name found"}"#, "missing_branch_env_name"),
             (400, r#"{"message":"something else"}"#, "something else"),
