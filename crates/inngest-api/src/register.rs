@@ -52,10 +52,21 @@ async fn sync(api: &Api, registration: Registration) -> Result<(String, bool), R
     Ok((registered.app.to_string(), registered.modified))
 }
 
-/// Keeps the reason with the app, where its owner looks for it.
+/// Keeps the reason with the app, where its owner looks for it. An app that is asked again and again repeats
+/// its mistake; the log says it once.
 async fn refuse(api: &Api, error: &RegisterError) {
+    let problem = error.app_problem();
+    let is_known = problem.as_ref().is_some_and(|(url, problem)| {
+        let registry = api.engine.registry();
+        let mut apps = registry.apps().filter(|app| app.archived_at.is_none() && *app.url == **url);
+        apps.any(|app| app.error.as_ref() == Some(problem))
+    });
+    if is_known {
+        tracing::debug!(%error, "a sync was refused again");
+        return;
+    }
     tracing::warn!(%error, "a sync was refused");
-    if let Some((url, problem)) = error.app_problem()
+    if let Some((url, problem)) = problem
         && let Err(error) = api.engine.report_app(url, Some(problem)).await
     {
         tracing::error!(%error, "the error of an app could not be stored");
