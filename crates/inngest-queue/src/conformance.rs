@@ -73,6 +73,7 @@ pub async fn exercise<Q: Queue>(make: impl Fn(Arc<dyn Clock>) -> Q) {
         only_the_newest_of_those_kept_aside_comes_after_the_lease
         given_back_jobs_run_again
         a_job_given_back_wakes_who_waits
+        a_retry_kept_aside_sets_the_timer_of_who_waits
         a_job_given_back_gives_way_to_a_newer_one
         withdrawn_jobs_are_gone
         a_withdrawn_job_may_be_offered_again
@@ -272,6 +273,18 @@ impl<Q: Queue> Case<Q> {
         });
         assert_eq!(runs(&leases), [1]);
         assert_eq!(self.clock.now(), TokioClock::EPOCH);
+    }
+
+    async fn a_retry_kept_aside_sets_the_timer_of_who_waits(self) {
+        self.offer([self.job(1, "f")]).await;
+        let lease = self.queue.lease(1).await.remove(0);
+        self.offer([QueueItem { generation: 2, ..self.later(1, 3_000) }]).await;
+        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+            tokio::task::yield_now().await;
+            self.queue.settle(lease, Settled::Done).await;
+        });
+        assert_eq!(leases[0].item.generation, 2);
+        assert!(self.clock.now().0 - TokioClock::EPOCH.0 < 3_100);
     }
 
     async fn a_job_given_back_gives_way_to_a_newer_one(self) {

@@ -116,8 +116,8 @@ impl Queue for MemoryQueue {
     async fn settle(&self, lease: Lease, outcome: Settled) {
         let now = self.clock.now();
         let mut inner = self.lock();
-        inner.settle(lease, outcome, now);
-        if inner.waiting > 0 && !inner.turns.is_empty() {
+        let runs_again = inner.settle(lease, outcome, now);
+        if runs_again && inner.waiting > 0 {
             drop(inner);
             self.changed.notify_waiters();
         }
@@ -248,18 +248,25 @@ impl Inner {
         }
     }
 
-    fn settle(&mut self, lease: Lease, outcome: Settled, now: Millis) {
+    /// Ends a lease; true when the job waits again, now or for later.
+    fn settle(&mut self, lease: Lease, outcome: Settled, now: Millis) -> bool {
         let id = lease.item.id;
         let Some(Entry::Leased { next, withdrawn, .. }) = self.entries.remove(&id) else {
             debug_assert!(false, "{id:?} was settled without being leased");
-            return;
+            return false;
         };
         self.leased -= 1;
-        match (next, outcome) {
-            (Some(next), _) => self.add(next, now),
-            (None, Settled::GivenBack) if !withdrawn => self.add(lease.item, now),
-            (None, _) => self.shrink(),
-        }
+        let again = match (next, outcome) {
+            (Some(next), _) => Some(next),
+            (None, Settled::GivenBack) if !withdrawn => Some(lease.item),
+            (None, _) => None,
+        };
+        let Some(item) = again else {
+            self.shrink();
+            return false;
+        };
+        self.add(item, now);
+        true
     }
 
     /// Gives memory back after a burst.
