@@ -1,5 +1,7 @@
 //! A sync compared with what is known: which rows change.
 
+use std::collections::HashSet;
+
 use inngest_core::{App, AppId, Function, FunctionId, Millis};
 use inngest_state::{Change, Transition};
 
@@ -35,12 +37,15 @@ pub fn plan_registration(
     let mut changes = vec![Change::PutApp(Box::new(app_of(registration, id, known, now)))];
     let placeholders = apps.iter().filter(|app| app.name.is_empty() && *app.url == *registration.url);
     changes.extend(placeholders.map(|app| Change::ArchiveApp(app.id, now)));
+    let mut taken: HashSet<FunctionId> = functions.iter().map(|function| function.id).collect();
     for definition in &registration.functions {
         let known = functions.iter().find(|function| function.app == id && *function.slug == *definition.slug);
         let unchanged =
             known.is_some_and(|function| function.archived_at.is_none() && function.config == definition.config);
         if !unchanged {
-            changes.push(Change::PutFunction(Box::new(function_of(definition, id, known, now))));
+            let function_id = known.map_or_else(|| new_id(definition, id, &taken), |known| known.id);
+            taken.insert(function_id);
+            changes.push(Change::PutFunction(Box::new(function_of(definition, id, function_id, known, now))));
         }
     }
     let gone = functions.iter().filter(|function| {
@@ -68,8 +73,23 @@ fn app_of(registration: &Registration, id: AppId, known: Option<&App>, now: Mill
     }
 }
 
-fn function_of(definition: &FunctionDefinition, app: AppId, known: Option<&Function>, now: Millis) -> Function {
-    let id = known.map_or_else(|| FunctionId::of_definition(&definition.name, &definition.url), |known| known.id);
+/// The id that the Go server gives, unless another function has it: two functions of one name may share a URL,
+/// and neither may take the other's row.
+fn new_id(definition: &FunctionDefinition, app: AppId, taken: &HashSet<FunctionId>) -> FunctionId {
+    let id = FunctionId::of_definition(&definition.name, &definition.url);
+    if !taken.contains(&id) {
+        return id;
+    }
+    FunctionId::of_definition(&format!("{app}/{}", definition.slug), &definition.url)
+}
+
+fn function_of(
+    definition: &FunctionDefinition,
+    app: AppId,
+    id: FunctionId,
+    known: Option<&Function>,
+    now: Millis,
+) -> Function {
     Function {
         id,
         app,
@@ -79,7 +99,7 @@ fn function_of(definition: &FunctionDefinition, app: AppId, known: Option<&Funct
         url: definition.url.clone(),
         step_id: definition.step_id.clone(),
         retries: definition.retries,
-        version: known.map_or(1, |known| known.version + 1),
+        version: known.map_or(1, |known| known.version + u32::from(known.config != definition.config)),
         config: definition.config.clone(),
         created_at: known.map_or(now, |known| known.created_at),
         archived_at: None,

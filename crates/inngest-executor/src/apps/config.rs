@@ -216,7 +216,7 @@ fn step(object: &Map<String, Value>) -> Checked<(String, String, u32, Vec<u8>)> 
     }
     let Some(Value::Object(runtime)) = field(step, "runtime") else { return rule("the step's runtime is required") };
     let kind = text(runtime, "type")?;
-    if !matches!(kind.as_str(), "" | "http" | "ws") {
+    if !["", "http", "ws"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
         return rule(format!("runtime type {kind:?} is unknown: http or ws is expected"));
     }
     let url = url::normalise(&text(runtime, "url")?);
@@ -226,7 +226,7 @@ fn step(object: &Map<String, Value>) -> Checked<(String, String, u32, Vec<u8>)> 
         _ => return rule(format!("the step's url {url:?} must be a full http, https, ws or wss URL")),
     }
     let retries = match field(step, "retries") {
-        Some(Value::Object(retries)) => field(retries, "attempts").cloned(),
+        Some(Value::Object(retries)) => field(retries, "attempts").filter(|attempts| !attempts.is_null()).cloned(),
         _ => None,
     };
     let retries = match retries.as_ref().or_else(|| field(object, "retries")) {
@@ -258,10 +258,20 @@ fn flow_control(object: &Map<String, Value>) -> Checked {
         required_duration(limit, "rateLimit")?;
         within(&text(limit, "period")?, "rateLimit.period", Duration::ZERO, Duration::from_secs(86_400))?;
     }
-    if let Some(Value::String(key)) = field(object, "idempotency")
-        && key.is_empty()
-    {
-        return rule("idempotency must not be empty");
+    match field(object, "idempotency") {
+        Some(Value::String(key)) if key.is_empty() => return rule("idempotency must not be empty"),
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(_) => return shape("idempotency must be a string"),
+    }
+    if let Some(priority) = object_at(object, "priority")? {
+        text(priority, "run")?;
+    }
+    if let Some(timeouts) = object_at(object, "timeouts")? {
+        for key in ["start", "finish"] {
+            if let Some(period) = optional(timeouts, key)? {
+                within(&period, &format!("timeouts.{key}"), Duration::ZERO, Duration::MAX)?;
+            }
+        }
     }
     if let Some(debounce) = object_at(object, "debounce")? {
         let week = Duration::from_secs(7 * 86_400);
@@ -283,8 +293,14 @@ fn concurrency(object: &Map<String, Value>) -> Checked {
         None | Some(Value::Null | Value::String(_)) => return Ok(()),
         Some(Value::Number(_)) => return Ok(()),
         Some(Value::Array(entries)) => entries.iter().collect(),
-        Some(value @ Value::Object(split)) if split.contains_key("fn") || split.contains_key("step") => {
-            ["fn", "step"].iter().filter_map(|part| value.get(*part)?.as_array()).flatten().collect()
+        Some(Value::Object(split)) if is_set(split, "fn") || is_set(split, "step") => {
+            let part = |name| field(split, name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let (runs, steps) = (part("fn"), part("step"));
+            if runs.len() > 1 {
+                return rule("a function may have at most one concurrency limit for whole runs (fn)");
+            }
+            limits_of(&runs.iter().collect::<Vec<_>>())?;
+            steps.iter().collect()
         }
         Some(value @ Value::Object(_)) => vec![value],
         Some(Value::Bool(_)) => return shape("concurrency must be a number, an object or an array"),
@@ -292,6 +308,10 @@ fn concurrency(object: &Map<String, Value>) -> Checked {
     if entries.len() > 2 {
         return rule("a function may have at most two concurrency limits");
     }
+    limits_of(&entries)
+}
+
+fn limits_of(entries: &[&Value]) -> Checked {
     for entry in entries {
         let Value::Object(entry) = entry else { return shape("a concurrency limit must be an object") };
         let key = text(entry, "key")?;
@@ -344,7 +364,9 @@ fn cancel(object: &Map<String, Value>) -> Checked {
         text(entry, "event")?;
         text(entry, "if")?;
         let timeout = text(entry, "timeout")?;
-        if !timeout.is_empty() && duration::parse(&timeout).is_err() && date::parse(&timeout).is_none() {
+        // The Kotlin SDK sends the text within quotes of its own.
+        let plain = timeout.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&timeout);
+        if !timeout.is_empty() && duration::parse(plain).is_err() && date::parse(plain).is_none() {
             return rule(format!("cancel.timeout {timeout:?} is neither a duration nor a date"));
         }
     }

@@ -80,6 +80,12 @@ fn odd_but_legal_definitions_are_accepted() {
         json!({ "concurrency": "5" }),
         json!({ "concurrency": { "limit": 0 } }),
         json!({ "concurrency": [] }),
+        json!({ "concurrency": { "fn": [{ "limit": 4 }], "step": [{ "limit": 3 }, { "limit": 2, "key": "event.data.x" }] } }),
+        json!({ "concurrency": { "fn": null, "step": [], "limit": 5 } }),
+        json!({ "timeouts": { "start": "10m", "finish": null } }),
+        json!({ "cancel": [{ "event": "x", "timeout": "\"30s\"" }, { "event": "y", "timeout": "2027-01-01T00:00:00Z" }] }),
+        json!({ "idempotency": "event.data.x" }),
+        json!({ "steps": { "step": { "name": "s", "runtime": { "type": "HTTP", "url": "https://a.b/x" } } } }),
         json!({ "cancel": [], "unknown": { "a": [1] } }),
         json!({ "singleton": null }),
         json!({ "debounce": { "period": "1s", "key": "" } }),
@@ -94,6 +100,8 @@ fn odd_but_legal_definitions_are_accepted() {
     assert_eq!(with(&negative).unwrap().functions[0].retries, 0);
     let many = json!({ "steps": { "step": { "name": "s", "retries": { "attempts": 99 }, "runtime": { "url": "https://a.b/x" } } } });
     assert_eq!(with(&many).unwrap().functions[0].retries, 20);
+    let top_level = json!({ "retries": 7, "steps": { "step": { "name": "s", "retries": { "attempts": null }, "runtime": { "url": "https://a.b/x" } } } });
+    assert_eq!(with(&top_level).unwrap().functions[0].retries, 7);
     let no_id = with(&json!({ "id": "", "name": "My Function!" })).unwrap();
     assert_eq!(&*no_id.functions[0].slug, "my-function");
 }
@@ -138,6 +146,10 @@ fn malformed_registrations_are_refused_by_name() {
         (runtime("file:///etc/passwd"), "must be a full http"),
         (runtime("javascript:alert(1)"), "must be a full http"),
         (json!({ "concurrency": [{ "limit": 1 }, { "limit": 2 }, { "limit": 3 }] }), "at most two concurrency"),
+        (json!({ "concurrency": { "fn": [{ "limit": 1 }, { "limit": 2 }] } }), "at most one concurrency limit"),
+        (json!({ "concurrency": { "fn": [{ "limit": 0, "key": "event.data.x" }] } }), "greater than 0"),
+        (json!({ "timeouts": { "start": "soon" } }), "timeouts.start"),
+        (json!({ "timeouts": { "finish": "-1s" } }), "timeouts.finish"),
         (json!({ "concurrency": { "limit": 1, "scope": "env" } }), "needs a key"),
         (json!({ "concurrency": { "limit": 1, "scope": "account" } }), "needs a key"),
         (json!({ "concurrency": { "limit": 0, "key": "event.data.x" } }), "greater than 0"),
@@ -183,6 +195,9 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "throttle": { "limit": "1", "period": "1s" } }), "limit must be a whole number"),
         (json!({ "throttle": 1 }), "throttle must be an object"),
         (json!({ "singleton": { "mode": "zz" } }), "singleton.mode"),
+        (json!({ "idempotency": 5 }), "idempotency must be a string"),
+        (json!({ "priority": { "run": 100 } }), "run must be a string"),
+        (json!({ "timeouts": { "start": 5 } }), "start must be a string"),
         (json!({ "concurrency": true }), "concurrency must be"),
         (json!({ "concurrency": [1] }), "a concurrency limit must be an object"),
         (json!({ "concurrency": { "limit": 1, "scope": "zz" } }), "concurrency.scope"),
@@ -284,9 +299,25 @@ fn ids_and_versions_live_through_syncs() {
 
     assert!(sync(&both, &mut apps, &mut functions, 4));
     let back = functions.iter().find(|function| &*function.slug == "shop-other").unwrap();
-    assert_eq!((back.id, back.archived_at), (gone.id, None));
+    assert_eq!((back.id, back.archived_at, back.version), (gone.id, None, 1));
     assert!(sync(&parse(&body(&json!([]))).unwrap(), &mut apps, &mut functions, 5));
     assert!(functions.iter().all(|function| function.archived_at.is_some()));
+}
+
+#[test]
+fn functions_of_one_name_and_url_keep_apart() {
+    let (mut apps, mut functions) = (Vec::new(), Vec::new());
+    let both = json!([function(&json!({ "id": "shop-a" })), function(&json!({ "id": "shop-b" }))]);
+    assert!(sync(&parse(&body(&both)).unwrap(), &mut apps, &mut functions, 1));
+    assert_eq!(functions.len(), 2);
+    let renamed = json!([function(&json!({ "id": "shop-c" }))]);
+    assert!(sync(&parse(&body(&renamed)).unwrap(), &mut apps, &mut functions, 2));
+    let active = functions.iter().filter(|function| function.archived_at.is_none());
+    assert_eq!(active.map(|function| &*function.slug).collect::<Vec<_>>(), ["shop-c"]);
+    let mut other = body(&renamed);
+    other["appName"] = json!("store");
+    assert!(sync(&parse(&other).unwrap(), &mut apps, &mut functions, 3));
+    assert_eq!(functions.iter().filter(|function| function.archived_at.is_none()).count(), 2);
 }
 
 #[test]
