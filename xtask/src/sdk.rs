@@ -329,8 +329,8 @@ impl Tested {
     /// What a table of outputs and counts cannot say.
     fn details(&self, scenario: &str, output: &Value, run: &str) -> anyhow::Result<()> {
         match scenario {
-            // Python names the moment of waking, and the server rounds moments to the nearest second.
-            "sleep" => self.must_pass(run, "before", "after", if self.app.javascript { 1_000 } else { 450 }..6_000),
+            // Python names the moment of waking, some milliseconds before the server hears of it.
+            "sleep" => self.must_pass(run, "before", "after", 990..6_000),
             // The server's own interval is 1 s. `Retry-After` is in whole seconds, hence less than 3 s.
             "retry_after" => self.must_pass(run, "late", "late", 2_000..9_000),
             "function_error" => {
