@@ -5,7 +5,7 @@ use inngest_state::{Change, Transition};
 
 use super::block::Block;
 use super::draft::{Answer, Draft};
-use super::server_error::{self, ServerError};
+use super::server_error::ServerError;
 use super::{Planning, ops};
 use crate::response::{Op, OpReport};
 
@@ -51,7 +51,7 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
             | Op::DiscoveryRequest
             | Op::DeferAdd
             | Op::DeferAbort) => {
-                return Err(CheckpointProblem::BadOp(format!("cannot checkpoint opcode: {}", server_error::name(op))));
+                return Err(CheckpointProblem::BadOp(format!("cannot checkpoint opcode: {}", op.as_str())));
             }
         }
     }

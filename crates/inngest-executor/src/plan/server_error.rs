@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use inngest_core::{Payload, canonical, limits};
+use inngest_core::limits;
 
 use crate::driver::CallError;
 use crate::response::{FunctionError, Op, OpReport};
@@ -49,7 +49,7 @@ impl ServerError {
 
     pub(super) fn unsupported(op: Op) -> Self {
         let message =
-            format!("The app used the op \"{}\", which this version of the server does not support.", name(op));
+            format!("The app used the op \"{}\", which this version of the server does not support.", op.as_str());
         Self::new("UnsupportedOp", message)
     }
 
@@ -106,82 +106,12 @@ impl ServerError {
     }
 
     pub(super) fn into_function_error(self) -> FunctionError {
-        FunctionError { output: Some(self.output()), error: self.error() }
-    }
-
-    /// As the output of the run: `{"error":{"error","name","message","stack"}}` in this order, and escaped like
-    /// Go does it, because clients compare the text.
-    fn output(&self) -> Payload {
         let summary = match self.summary {
             Some(summary) => summary.to_owned(),
             None => format!("{}: {}", self.name, self.message),
         };
-        let mut out = b"{\"error\":{\"error\":".to_vec();
-        canonical::write_string(&mut out, &summary);
-        out.extend_from_slice(b",\"name\":");
-        canonical::write_string(&mut out, &self.name);
-        out.extend_from_slice(b",\"message\":");
-        canonical::write_string(&mut out, &self.message);
-        if let Some(stack) = &self.stack {
-            out.extend_from_slice(b",\"stack\":");
-            canonical::write_string(&mut out, stack);
-        }
-        out.extend_from_slice(b"}}");
-        escape_markup(&out).into()
-    }
-
-    /// As the error of the run in events: canonical.
-    fn error(&self) -> Payload {
         // What an event names as `error` is the code; an error without one of its own says what happened.
         let code = if self.name == "Error" { &self.message } else { &*self.name };
-        let mut out = b"{\"error\":".to_vec();
-        canonical::write_string(&mut out, code);
-        out.extend_from_slice(b",\"message\":");
-        canonical::write_string(&mut out, &self.message);
-        out.extend_from_slice(b",\"name\":");
-        canonical::write_string(&mut out, &self.name);
-        if let Some(stack) = &self.stack {
-            out.extend_from_slice(b",\"stack\":");
-            canonical::write_string(&mut out, stack);
-        }
-        out.push(b'}');
-        out.into()
+        FunctionError::server_made(code, &self.name, &self.message, self.stack.as_deref(), &summary)
     }
-}
-
-/// The op as the protocol spells it.
-pub(super) const fn name(op: Op) -> &'static str {
-    match op {
-        Op::None => "None",
-        Op::Step => "Step",
-        Op::StepRun => "StepRun",
-        Op::StepError => "StepError",
-        Op::StepFailed => "StepFailed",
-        Op::StepPlanned => "StepPlanned",
-        Op::Sleep => "Sleep",
-        Op::WaitForEvent => "WaitForEvent",
-        Op::WaitForSignal => "WaitForSignal",
-        Op::InvokeFunction => "InvokeFunction",
-        Op::AiGateway => "AIGateway",
-        Op::Gateway => "Gateway",
-        Op::RunComplete => "RunComplete",
-        Op::SyncRunComplete => "SyncRunComplete",
-        Op::DiscoveryRequest => "DiscoveryRequest",
-        Op::DeferAdd => "DeferAdd",
-        Op::DeferAbort => "DeferAbort",
-    }
-}
-
-/// In JSON text these characters stand only inside strings, so they may be replaced blindly.
-fn escape_markup(json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len());
-    for byte in json {
-        match byte {
-            b'<' => out.extend_from_slice(b"\\u003c"),
-            b'>' => out.extend_from_slice(b"\\u003e"),
-            b'&' => out.extend_from_slice(b"\\u0026"),
-            byte => out.push(*byte),
-        }
-    }
-    out
 }

@@ -30,6 +30,11 @@ impl FunctionError {
     #[must_use]
     pub fn server(name: &str, message: &str, stack: Option<&str>, summary: &str) -> Self {
         let code = if name == NAME { summary } else { name };
+        Self::server_made(code, name, message, stack, summary)
+    }
+
+    /// As [`FunctionError::server`], with the `error` of events given as `code`.
+    pub(crate) fn server_made(code: &str, name: &str, message: &str, stack: Option<&str>, summary: &str) -> Self {
         let inner = shown(summary, name, message, stack);
         let mut output = Vec::with_capacity(inner.len() + 10);
         output.extend_from_slice(b"{\"error\":");
