@@ -1,0 +1,62 @@
+//! Makes the apps ready to start: installs their pinned packages, builds what must be built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::process::{command, succeeds};
+
+/// Where packages and binaries go that are not kept beside the sources.
+const BUILT: &str = "target/sdk-tests";
+
+/// A JavaScript app with a lock file of npm.
+pub(crate) fn javascript(dir: &Path) -> anyhow::Result<Command> {
+    once(&dir.join("package-lock.json"), &dir.join("node_modules"), || {
+        let mut npm = command("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+        anyhow::ensure!(succeeds(npm.current_dir(dir))?, "npm ci failed in {}", dir.display());
+        Ok(())
+    })?;
+    Ok(command("node", ["app.mjs"]))
+}
+
+/// The Python app that FastAPI serves.
+pub(crate) fn fastapi(dir: &Path) -> anyhow::Result<Command> {
+    Ok(command(&python(dir)?, ["fastapi_app.py"]))
+}
+
+/// The Python app that Flask serves.
+pub(crate) fn flask(dir: &Path) -> anyhow::Result<Command> {
+    Ok(command(&python(dir)?, ["flask_app.py"]))
+}
+
+/// A Python with the packages of the directory.
+fn python(dir: &Path) -> anyhow::Result<String> {
+    let environment = built("python")?;
+    let python = environment.join("bin/python").display().to_string();
+    let pins = dir.join("requirements.txt");
+    once(&pins, &environment, || {
+        let mut make = command("python3", ["-m", "venv", "--clear"]);
+        anyhow::ensure!(succeeds(make.arg(&environment))?, "python3 -m venv failed");
+        let mut pip = command(&python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        anyhow::ensure!(succeeds(pip.arg("-r").arg(&pins))?, "pip install failed");
+        Ok(())
+    })?;
+    Ok(python)
+}
+
+/// An absolute path below the directory of what is built, since apps are started in their own directory.
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_dir()?.join(BUILT).join(name))
+}
+
+/// Installs into a directory unless that was done with the same pins before.
+fn once(pins: &Path, directory: &Path, install: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let wanted = std::fs::read_to_string(pins).with_context(|| pins.display().to_string())?;
+    let stamp = directory.join(".installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    install()?;
+    Ok(std::fs::write(stamp, wanted)?)
+}
