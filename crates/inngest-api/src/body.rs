@@ -7,6 +7,9 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
+use inngest_core::canonical;
+
+use crate::error::ApiError;
 
 /// A sender that pauses longer in the middle of a body is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -54,6 +57,16 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<
     let coding = coding.to_ascii_lowercase();
     let decoding = tokio::task::spawn_blocking(move || decode(&coding, &raw, max));
     decoding.await.map_err(|_| BodyError::Incomplete)?
+}
+
+/// As [`read`], with the error that most routes answer with.
+pub(crate) async fn read_whole(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, ApiError> {
+    read(headers, body, max).await.map_err(|error| ApiError::new(error.status(), error.to_string()))
+}
+
+/// The canonical form of a JSON body, with its numbers as they are.
+pub(crate) fn canonical(body: &[u8]) -> Option<Vec<u8>> {
+    canonical::canonicalise(body, canonical::Numbers::Exact).ok()
 }
 
 async fn collect(mut body: Body, max: usize) -> Result<Bytes, BodyError> {

@@ -15,6 +15,8 @@ use crate::{Api, body};
 #[derive(Deserialize)]
 struct Checkpoint<'b> {
     #[serde(default)]
+    run_id: Option<String>,
+    #[serde(default)]
     qi_id: String,
     #[serde(default)]
     generation_id: Option<u32>,
@@ -34,6 +36,9 @@ pub(crate) async fn asynchronous(
         .map_err(|error| ApiError::new(error.status(), error.to_string()))?;
     let checkpoint: Checkpoint<'_> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("Invalid checkpoint request: {error}")))?;
+    if checkpoint.run_id.as_deref().is_some_and(|named| !named.is_empty() && named != id) {
+        return Err(ApiError::bad_request("run_id in the body is not the run of the URL"));
+    }
     let steps = checkpoint.steps.map_or("[]", RawValue::get);
     let steps = read_ops(steps.as_bytes()).map_err(ApiError::bad_request)?;
     let outcome = api.engine.checkpoint(run, &checkpoint.qi_id, checkpoint.generation_id, steps).await;

@@ -13,6 +13,8 @@ mod events;
 mod guard;
 mod health;
 mod home;
+mod invoke;
+mod overrides;
 mod register;
 mod rest;
 mod serve;
@@ -132,6 +134,12 @@ fn router(api: Api) -> Router {
         .route("/runs/{id}", get(rest::runs::get).delete(rest::runs::cancel))
         .route("/runs/{id}/actions", get(rest::runs::actions))
         .route("/runs/{id}/jobs", get(rest::runs::jobs))
+        .route("/runs/{id}/metadata", post(rest::metadata::add))
+        .route("/runs/{id}/rerun", post(rest::reruns::one))
+        .route("/reruns", post(rest::reruns::many))
+        .route("/signals", post(rest::signals::send))
+        .route("/cancellations", get(rest::cancellations::list).post(rest::cancellations::create))
+        .route("/cancellations/{id}", delete(rest::cancellations::remove))
         .route("/functions", get(rest::functions::list))
         .route("/apps/{app}/functions", get(rest::functions::of_app))
         .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))
@@ -139,11 +147,16 @@ fn router(api: Api) -> Router {
     let signed = Router::new()
         .nest("/v1", v1.clone())
         .nest("/api/v1", v1)
+        .route("/v2/runs/{id}/rerun", post(rest::reruns::one))
+        .route("/api/v2/runs/{id}/rerun", post(rest::reruns::one))
+        .route("/invoke/{slug}", post(invoke::invoke))
         .route("/v0/runs/{id}/actions", get(v0::actions))
         .route("/v0/runs/{id}/batch", get(v0::batch))
         .route("/v0/telemetry", post(v0::telemetry))
         .route("/fn/register", post(register::register))
         .route("/fn/remove", delete(register::remove))
+        .route("/fn/step-limit", post(overrides::set_steps).delete(overrides::reset_steps))
+        .route("/fn/state-size-limit", post(overrides::set_state).delete(overrides::reset_state))
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
     Router::new()
         .merge(signed)

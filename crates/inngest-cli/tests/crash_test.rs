@@ -16,7 +16,8 @@ async fn nothing_is_lost_when_the_server_is_killed() {
     let plan = Plan { binary, kills: u32::try_from(kills).expect("a sensible number"), seed };
     let verdict = run(&plan).await.expect("the load could be run");
     println!(
-        "{} kills, {} acknowledged events, {} runs: {} lost, {} doubled, {} forgotten, {} hanging; healthy within {:?}",
+        "{} kills, {} acknowledged events, {} runs: {} lost, {} doubled, {} forgotten, {} hanging, {} mistimed; \
+         healthy within {:?}; {} timers, late by {:?} (p50, p99, max)",
         verdict.kills,
         verdict.events,
         verdict.runs,
@@ -24,7 +25,10 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         verdict.doubled.len(),
         verdict.forgotten.len(),
         verdict.hanging.len(),
-        verdict.healthy_after_max
+        verdict.mistimed.len(),
+        verdict.healthy_after_max,
+        verdict.timers,
+        verdict.late
     );
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert!(verdict.events > 10 * kills as usize / 2, "the load was too small to show anything: {}", verdict.events);

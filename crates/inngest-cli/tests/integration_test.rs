@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "integration/cron.rs"]
+mod cron;
+#[path = "integration/ends.rs"]
+mod ends;
 #[path = "integration/failures.rs"]
 mod failures;
 #[path = "integration/harness.rs"]
@@ -12,3 +16,5 @@ mod operations;
 mod routing;
 #[path = "integration/steps.rs"]
 mod steps;
+#[path = "integration/waits.rs"]
+mod waits;

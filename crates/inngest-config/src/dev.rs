@@ -40,6 +40,30 @@ pub struct DevOptions {
     pub max_store_size: Option<u64>,
     /// Accepted, shown by `GET /dev`.
     pub tick_ms: u64,
+    /// What becomes of the times of schedules that passed while the server was down.
+    pub cron_catchup: CronCatchup,
+    /// Bytes of one event.
+    pub max_event_size: usize,
+    /// Bytes of one request to the event API.
+    pub max_request_size: usize,
+    /// Bytes that one step may return.
+    pub max_step_output: usize,
+    /// Bytes of all events and results of one run.
+    pub max_run_state: usize,
+    /// IANA name of the time zone of schedules that name none: that of the variable `TZ`, else UTC.
+    pub zone: String,
+}
+
+/// What becomes of the times of schedules that passed while the server was down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CronCatchup {
+    /// The latest fires.
+    #[default]
+    Latest,
+    /// Each fires.
+    All,
+    /// None does.
+    None,
 }
 
 /// More workers would only be more memory: a call in flight costs some kilobytes.
@@ -63,6 +87,13 @@ impl DevOptions {
         if tick_ms > TICK_MS_MAX {
             return Err(layers.wrong("tick", tick_ms.to_string(), "at most 3600000 milliseconds, which is an hour"));
         }
+        let catchup = layers.text("cron-catchup");
+        let cron_catchup = match catchup.as_str() {
+            "latest" => CronCatchup::Latest,
+            "all" => CronCatchup::All,
+            "none" => CronCatchup::None,
+            _ => return Err(layers.wrong("cron-catchup", catchup, "latest, all or none")),
+        };
         let bad_port = |text: &String| layers.wrong("discovery-port", text.clone(), "a port between 1 and 65535");
         Ok(Self {
             sdk_urls: layers.list("sdk-url"),
@@ -88,8 +119,23 @@ impl DevOptions {
             shutdown_timeout: layers.seconds("shutdown-timeout")?,
             max_store_size: Some(layers.number("max-store-size")?).filter(|bytes| *bytes > 0),
             tick_ms,
+            cron_catchup,
+            max_event_size: size(layers, "max-event-size")?,
+            max_request_size: size(layers, "max-request-size")?,
+            max_step_output: size(layers, "max-step-output")?,
+            max_run_state: size(layers, "max-run-state")?,
+            zone: std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".to_owned()),
         })
     }
+}
+
+/// One GiB: what is larger would be copied too often for one machine.
+const SIZE_MAX: u64 = 1 << 30;
+
+fn size(layers: &Layers, name: &'static str) -> Result<usize, ConfigError> {
+    let bytes = layers.number(name)?;
+    let size = usize::try_from(bytes).ok().filter(|_| (1_024..=SIZE_MAX).contains(&bytes));
+    size.ok_or_else(|| layers.wrong(name, bytes.to_string(), "between 1024 and 1073741824 bytes"))
 }
 
 #[cfg(test)]

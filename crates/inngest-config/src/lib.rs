@@ -9,7 +9,7 @@ pub mod file;
 pub mod layers;
 pub mod spec;
 
-pub use dev::DevOptions;
+pub use dev::{CronCatchup, DevOptions};
 pub use layers::{Layers, Source};
 
 /// Why options cannot be used. Each names the option, where its value came from, and what would be right.

@@ -46,7 +46,7 @@ const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'s
 }
 
 /// Options of `inngest dev`.
-pub const DEV: [Spec; 40] = [
+pub const DEV: [Spec; 45] = [
     Spec {
         short: Some('u'),
         aliases: &["urls"],
@@ -96,6 +96,12 @@ pub const DEV: [Spec; 40] = [
         "Serve a small built-in app and send it events, to see runs without an app of your own.",
     ),
     option(
+        "cron-catchup",
+        Kind::Text,
+        "latest",
+        "What becomes of the times of cron schedules that passed while the server was down: latest (the last one fires), all or none.",
+    ),
+    option(
         "shutdown-timeout",
         Kind::Number,
         "1",
@@ -106,6 +112,20 @@ pub const DEV: [Spec; 40] = [
         Kind::Number,
         "0",
         "Bytes that the database may grow to; then events are refused with 503 as on a full disk. 0 = no limit.",
+    ),
+    option("max-event-size", Kind::Number, "3145728", "Bytes of one event; a larger one is refused."),
+    option(
+        "max-request-size",
+        Kind::Number,
+        "67108864",
+        "Bytes of one request to the event API; a larger one is refused.",
+    ),
+    option("max-step-output", Kind::Number, "4194304", "Bytes that one step may return; more fails the attempt."),
+    option(
+        "max-run-state",
+        Kind::Number,
+        "33554432",
+        "Bytes of all events and results of one run; more fails the run.",
     ),
     Spec {
         help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",

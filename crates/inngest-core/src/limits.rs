@@ -40,6 +40,16 @@ pub const IDEMPOTENCY_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// See [`RETRY_AFTER_MIN`].
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Runs that one run may ask for to be started when it ends (`DeferAdd`); more are ignored.
+pub const DEFERS_PER_RUN_MAX: usize = 20;
+/// Inputs of all defers of one run together; a defer that does not fit is refused, the run goes on.
+pub const DEFER_INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// `meta` of one defer; a larger one is refused, the run goes on.
+pub const DEFER_META_BYTES_MAX: usize = 32 * 1024;
+/// One note about a run or a step; a larger one is dropped, or refused by the API (413).
+pub const METADATA_BYTES_MAX: usize = 64 * 1024;
+/// All notes about one run; more are dropped, or refused by the API (413).
+pub const METADATA_OF_RUN_BYTES_MAX: usize = 1024 * 1024;
 /// Redirects followed in one call; more fail the attempt.
 pub const REDIRECTS_MAX: usize = 60;
 /// Triggers of one function; more fail the sync.
@@ -52,6 +62,23 @@ pub const TRIGGER_BYTES_MAX: usize = 255;
 pub const EVENT_TS_MIN: i64 = 315_532_800_000;
 /// See [`EVENT_TS_MIN`].
 pub const EVENT_TS_MAX: i64 = 4_102_444_800_000;
+
+/// The limits of a run that an operator may raise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// See [`STEPS_PER_RUN_MAX`].
+    pub steps: usize,
+    /// See [`RUN_STATE_BYTES_MAX`].
+    pub state_bytes: usize,
+    /// See [`STEP_OUTPUT_BYTES_MAX`].
+    pub step_output_bytes: usize,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self { steps: STEPS_PER_RUN_MAX, state_bytes: RUN_STATE_BYTES_MAX, step_output_bytes: STEP_OUTPUT_BYTES_MAX }
+    }
+}
 
 const _: () = assert!(STEP_OUTPUT_BYTES_MAX < RESPONSE_BODY_BYTES_MAX);
 const _: () = assert!(RESPONSE_BODY_BYTES_MAX < RUN_STATE_BYTES_MAX);

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Readiness, ServerKind, StartOptions};
-use inngest_config::DevOptions;
+use inngest_config::{CronCatchup, DevOptions};
+use inngest_core::limits::{self, RunLimits};
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
 use inngest_executor::driver::http::{HttpClient, HttpExecutor};
-use inngest_executor::engine::{Engine, Options as EngineOptions, Parts};
+use inngest_executor::engine::{self, Engine, Options as EngineOptions, Parts};
 use inngest_queue::memory::MemoryQueue;
 use inngest_state::sqlite::{Options as StoreOptions, SqliteStore};
 use inngest_state::{Store, StoreError};
@@ -64,14 +65,31 @@ pub async fn dev(
     let database = Database::of(&options)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = open_store(&database, &options, Arc::clone(&clock)).await?;
-    let client = HttpClient::new();
+    // Whatever a step may return fits into a reply, with what is around it.
+    let reply_bytes_max = limits::RESPONSE_BODY_BYTES_MAX.max(2 * options.max_step_output);
+    let client = HttpClient::new().with_reply_limit(reply_bytes_max);
     let engine = Engine::open(Parts {
         store: Arc::new(store.clone()),
         history: Arc::new(store.clone()),
         queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
         executor: Arc::new(HttpExecutor::new(client.clone(), Arc::clone(&clock), None)),
+        fetcher: Arc::new(client.clone()),
         ids: Ids::new(clock, Arc::new(SystemEntropy)),
-        options: EngineOptions { workers_max: options.queue_workers, retry_interval: options.retry_interval },
+        options: EngineOptions {
+            workers_max: options.queue_workers,
+            retry_interval: options.retry_interval,
+            cron_catchup: match options.cron_catchup {
+                CronCatchup::Latest => engine::CronCatchup::Latest,
+                CronCatchup::All => engine::CronCatchup::All,
+                CronCatchup::None => engine::CronCatchup::None,
+            },
+            zone: options.zone.as_str().into(),
+            limits: RunLimits {
+                state_bytes: options.max_run_state,
+                step_output_bytes: options.max_step_output,
+                ..RunLimits::default()
+            },
+        },
     })
     .await?;
 
@@ -80,7 +98,11 @@ pub async fn dev(
         engine: engine.clone(),
         kind: ServerKind::Dev,
         auth: Arc::new(Auth::open()),
-        limits: Limits::default(),
+        limits: Limits {
+            event_bytes_max: options.max_event_size,
+            body_bytes_max: options.max_request_size,
+            ..Limits::default()
+        },
         info: Arc::new(info(&options, version, bound.port)),
         readiness: readiness.clone(),
     };

@@ -8,11 +8,13 @@
 pub mod apps;
 pub mod driver;
 pub mod engine;
+pub mod gateway;
 pub mod plan;
 pub mod registry;
 pub mod request;
 pub mod response;
 pub mod routing;
+pub mod rules;
 
 pub use driver::{CallError, CallRequest, Executor};
 pub use response::{FunctionError, Op, OpReport, Reply, SdkResponse};

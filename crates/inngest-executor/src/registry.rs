@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Function, FunctionId};
-use inngest_expr::expression::Expression;
+use inngest_expr::expression::{Expression, Roots};
+
+use crate::rules::Rules;
 
 /// Apps and functions known now.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub struct Registry {
     app_by_name: HashMap<Arc<str>, usize>,
     app_by_url: HashMap<Arc<str>, usize>,
     functions: Vec<Arc<Function>>,
+    /// In the order of `functions`.
+    rules: Vec<Rules>,
     function_by_id: HashMap<FunctionId, usize>,
     function_by_slug: HashMap<Arc<str>, usize>,
     /// By exact name or pattern as declared; within one text in the order of functions and their triggers.
@@ -38,12 +42,18 @@ impl Registry {
     /// but no event matches them. A trigger whose expression does not compile never matches; a sync refuses it.
     #[must_use]
     pub fn build(apps: Vec<App>, functions: Vec<Function>) -> Self {
+        Self::build_in(apps, functions, "UTC")
+    }
+
+    /// As [`Registry::build`]; schedules that name no time zone are in `zone`.
+    #[must_use]
+    pub fn build_in(apps: Vec<App>, functions: Vec<Function>, zone: &str) -> Self {
         let mut registry = Self::default();
         for app in apps {
             registry.add_app(Arc::new(app));
         }
         for function in functions {
-            registry.add_function(Arc::new(function));
+            registry.add_function(Arc::new(function), zone);
         }
         registry
     }
@@ -52,6 +62,31 @@ impl Registry {
     #[must_use]
     pub fn function(&self, id: &FunctionId) -> Option<&Arc<Function>> {
         self.function_by_id.get(id).map(|index| &self.functions[*index])
+    }
+
+    /// What the configuration of a function asks for.
+    #[must_use]
+    pub fn rules(&self, id: &FunctionId) -> Option<&Rules> {
+        self.function_by_id.get(id).map(|index| &self.rules[*index])
+    }
+
+    /// An active function of an active app, by slug or id.
+    #[must_use]
+    pub fn invocable(&self, name: &str) -> Option<&Arc<Function>> {
+        let by_id = || name.parse().ok().and_then(|id| self.function(&id));
+        let function = self.by_slug(name).or_else(by_id)?;
+        self.is_active(function).then_some(function)
+    }
+
+    /// Whether a function may start runs.
+    #[must_use]
+    pub fn is_active(&self, function: &Function) -> bool {
+        function.archived_at.is_none() && self.app(&function.app).is_none_or(|app| app.archived_at.is_none())
+    }
+
+    /// Active functions with their rules.
+    pub fn active(&self) -> impl Iterator<Item = (&Arc<Function>, &Rules)> {
+        self.functions.iter().zip(&self.rules).filter(|(function, _)| self.is_active(function))
     }
 
     /// A function by slug; an active one is preferred to an archived one.
@@ -112,7 +147,7 @@ impl Registry {
         self.apps.push(app);
     }
 
-    fn add_function(&mut self, function: Arc<Function>) {
+    fn add_function(&mut self, function: Arc<Function>, zone: &str) {
         let index = self.functions.len();
         let active = function.archived_at.is_none();
         self.function_by_id.insert(function.id, index);
@@ -120,17 +155,17 @@ impl Registry {
         if active || known.is_none_or(|known| known.archived_at.is_some()) {
             self.function_by_slug.insert(Arc::clone(&function.slug), index);
         }
-        let app_active = self.app(&function.app).is_none_or(|app| app.archived_at.is_none());
-        if active && app_active {
+        if self.is_active(&function) {
             self.index_triggers(index, &function.triggers);
         }
+        self.rules.push(Rules::of(&function, zone));
         self.functions.push(function);
     }
 
     fn index_triggers(&mut self, function: usize, triggers: &[Trigger]) {
         for trigger in triggers {
             let Trigger::Event { name, expression } = trigger else { continue };
-            let compiled = expression.as_deref().map(Expression::compile).transpose();
+            let compiled = expression.as_deref().map(|text| Expression::compile(text, Roots::Event)).transpose();
             let Ok(expression) = compiled else { continue };
             let trigger = EventTrigger { function, expression: expression.map(Arc::new) };
             self.triggers.entry(Arc::clone(name)).or_default().push(trigger);

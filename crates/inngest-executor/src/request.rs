@@ -3,15 +3,16 @@
 //! Events and step values are stored in canonical form, so the canonical body is a concatenation with the keys
 //! written in order; nothing is parsed.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use inngest_core::{App, Function, RequestId, canonical, limits};
+use inngest_core::{App, Function, RequestId, StepId, canonical, limits};
 use inngest_queue::{JobId, JobKind, QueueItem};
-use inngest_state::{RunState, StepMemo};
+use inngest_state::{Defer, DeferStatus, RunState, StepMemo};
 
 /// What one request may carry besides the state of the run.
 const ENVELOPE_BYTES: usize = 1024;
@@ -26,7 +27,7 @@ pub fn can_fetch_state(app: &App) -> bool {
 }
 
 /// The body of a call. A state that does not fit into a request is left out, and `use_api` tells the SDK to
-/// fetch it; with `full_state` only a state that no run may have is left out. The first event is always there.
+/// fetch it; with `full_state` it is sent whatever its size. The first event is always there.
 #[must_use]
 pub fn assemble(run: &RunState, item: &QueueItem, function: &Function, request: RequestId, full_state: bool) -> Bytes {
     let event = run.events.first().map_or(&b"{}"[..], |event| event);
@@ -35,11 +36,9 @@ pub fn assemble(run: &RunState, item: &QueueItem, function: &Function, request: 
         ENVELOPE_BYTES + run.steps.iter().map(|step| 2 * step.id.as_str().len() + STEP_ENTRY_BYTES).sum::<usize>();
     let state_bytes = run.state_bytes();
     let whole_bytes = envelope_bytes + event.len() + state_bytes;
-    let use_api = if full_state {
-        state_bytes > limits::RUN_STATE_BYTES_MAX
-    } else {
-        state_bytes > limits::SDK_REQUEST_BYTES_MAX - ENVELOPE_BYTES || whole_bytes > limits::SDK_REQUEST_BYTES_MAX
-    };
+    let too_large =
+        state_bytes > limits::SDK_REQUEST_BYTES_MAX - ENVELOPE_BYTES || whole_bytes > limits::SDK_REQUEST_BYTES_MAX;
+    let use_api = too_large && !full_state;
     let small_bytes = envelope_bytes + event.len() + event_bytes;
     let with_events = !use_api || small_bytes <= limits::SDK_REQUEST_BYTES_MAX;
     let steps: &[Arc<StepMemo>] = if use_api { &[] } else { &run.steps };
@@ -47,14 +46,16 @@ pub fn assemble(run: &RunState, item: &QueueItem, function: &Function, request: 
     let mut out = Vec::with_capacity(if use_api { small_bytes } else { whole_bytes });
     out.extend_from_slice(b"{\"ctx\":");
     write_context(&mut out, run, item, function, request, use_api);
-    out.extend_from_slice(b",\"defers\":{},\"event\":");
+    out.extend_from_slice(b",\"defers\":");
+    write_defers(&mut out, &run.defers);
+    out.extend_from_slice(b",\"event\":");
     out.extend_from_slice(event);
     out.extend_from_slice(b",\"events\":[");
     if with_events {
         write_list(&mut out, run.events.iter(), |out, event| out.extend_from_slice(event));
     }
     out.extend_from_slice(b"],\"steps\":");
-    write_steps(&mut out, steps);
+    write_steps(&mut out, steps, input(run).as_ref());
     out.extend_from_slice(b",\"use_api\":");
     write_bool(&mut out, use_api);
     out.extend_from_slice(b",\"version\":");
@@ -73,7 +74,7 @@ fn write_context(
 ) {
     let current = match item.kind {
         JobKind::Step(_) => item.stack_current as usize,
-        JobKind::Start | JobKind::Discovery | JobKind::Sleep(_) => run.steps.len(),
+        _ => run.steps.len(),
     };
     out.extend_from_slice(b"{\"attempt\":");
     write_number(out, item.attempt);
@@ -100,22 +101,45 @@ fn write_context(
     out.push(b'}');
 }
 
+/// Arguments that a user gave for a step that has no result yet, as it stands in `steps`.
+fn input(run: &RunState) -> Option<(&StepId, Vec<u8>)> {
+    let (id, input) = &**run.input.as_ref()?;
+    (!run.has_step(id)).then(|| (id, [b"{\"input\":", &input[..], b"}"].concat()))
+}
+
 /// The `steps` object. Keys are in canonical order, which is that of UTF-16.
-fn write_steps(out: &mut Vec<u8>, steps: &[Arc<StepMemo>]) {
-    let mut sorted: Vec<&StepMemo> = steps.iter().map(|step| &**step).collect();
-    sorted.sort_unstable_by(|a, b| {
-        let (a, b) = (a.id.as_str(), b.id.as_str());
-        if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
-    });
+fn write_steps(out: &mut Vec<u8>, steps: &[Arc<StepMemo>], input: Option<&(&StepId, Vec<u8>)>) {
+    let mut sorted: Vec<(&StepId, &[u8])> = steps.iter().map(|step| (&step.id, &step.value[..])).collect();
+    sorted.extend(input.map(|(id, input)| (*id, &input[..])));
+    sorted.sort_unstable_by(|(a, _), (b, _)| canonical_order(a, b));
     out.push(b'{');
-    write_list(out, sorted.into_iter(), write_step);
+    write_list(out, sorted.into_iter(), |out, (id, value)| write_step(out, id, value));
     out.push(b'}');
 }
 
-fn write_step(out: &mut Vec<u8>, step: &StepMemo) {
-    canonical::write_string(out, step.id.as_str());
+fn canonical_order(a: &StepId, b: &StepId) -> std::cmp::Ordering {
+    let (a, b) = (a.as_str(), b.as_str());
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
+
+fn write_step(out: &mut Vec<u8>, id: &StepId, value: &[u8]) {
+    canonical::write_string(out, id.as_str());
     out.push(b':');
-    out.extend_from_slice(&step.value);
+    out.extend_from_slice(value);
+}
+
+/// The `defers` object: which of them may still be aborted.
+fn write_defers(out: &mut Vec<u8>, defers: &[Arc<Defer>]) {
+    let mut sorted: Vec<&Defer> = defers.iter().map(|defer| &**defer).collect();
+    sorted.sort_unstable_by(|a, b| canonical_order(&a.id, &b.id));
+    out.push(b'{');
+    write_list(out, sorted.into_iter(), |out, defer| {
+        canonical::write_string(out, defer.id.as_str());
+        out.extend_from_slice(b":{\"abortable\":");
+        write_bool(out, defer.status == DeferStatus::AfterRun);
+        out.push(b'}');
+    });
+    out.push(b'}');
 }
 
 /// Base64 of `<run>:<key>:<generation>`: what a checkpoint gives back to say which dispatch it belongs to.
@@ -146,8 +170,10 @@ pub fn parse_qi_id(text: &str) -> Option<(JobId, u32)> {
 #[must_use]
 pub fn actions_json(run: &RunState) -> Bytes {
     let mut out = Vec::with_capacity(run.state_bytes() + 64 * run.steps.len() + 2);
+    let steps = run.steps.iter().map(|step| (&step.id, Cow::Borrowed(&step.value[..])));
+    let input = input(run).map(|(id, input)| (id, Cow::Owned(input)));
     out.push(b'{');
-    write_list(&mut out, run.steps.iter(), |out, step| write_step(out, step));
+    write_list(&mut out, steps.chain(input), |out, (id, value)| write_step(out, id, &value));
     out.push(b'}');
     out.into()
 }

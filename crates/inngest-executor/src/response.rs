@@ -2,6 +2,7 @@
 
 mod errors;
 mod headers;
+pub mod metadata;
 mod ops;
 mod output;
 mod reply;
@@ -92,6 +93,21 @@ pub struct OpReport {
     pub data: Option<Payload>,
     /// `error` when it is not null.
     pub error: Option<Payload>,
+    /// Notes about the run or the step; those that cannot be used are left out.
+    pub metadata: Vec<MetadataReport>,
     /// Start and duration in nanoseconds, when the SDK measured them.
     pub timing: Option<(i64, i64)>,
+}
+
+/// A note about a run or a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataReport {
+    /// `run`, `step`, `step_attempt`, `extended_trace` or `request`.
+    pub scope: Arc<str>,
+    /// `userland.*` or a known kind of `inngest.*`.
+    pub kind: Arc<str>,
+    /// `merge`, `set`, `delete` or `add`.
+    pub op: Arc<str>,
+    /// A JSON object, canonical.
+    pub values: Payload,
 }

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use inngest_core::event::EventBody;
-use inngest_core::{Event, Function, Ids, Millis, Payload, limits};
-use inngest_expr::expression::Expression;
+use inngest_core::{Event, Function, FunctionId, Ids, Millis, Payload, RunId, limits};
+use inngest_expr::expression::{Anchors, Expression};
 use inngest_expr::trigger;
-use inngest_queue::{JobId, JobKind, QueueItem};
-use inngest_state::Admit;
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem};
+use inngest_state::{Admit, Condition, Effect, EventWait};
 use serde_json::Value;
 
 use crate::registry::Registry;
+use crate::rules::{CancelOn, Rules};
 
 /// The functions that an event matches.
 #[derive(Debug, Default)]
@@ -26,8 +27,8 @@ pub struct Matches {
 
 /// Finds the functions that an event of this name and content starts.
 #[must_use]
-pub fn matches(registry: &Registry, name: &str, body: &[u8]) -> Matches {
-    matches_with(registry, name, || body)
+pub fn matches(registry: &Registry, name: &str, body: &[u8], now: Millis) -> Matches {
+    matches_with(registry, name, || body, now)
 }
 
 /// The runs that an accepted event starts. Content that is derived from a run is empty here: see [`admit_with`].
@@ -49,29 +50,98 @@ pub fn admit_with(
     now: Millis,
     ids: &Ids,
 ) -> Vec<Admit> {
-    let found = matches_with(registry, &event.name, body);
+    let body = std::cell::LazyCell::new(body);
+    let found = matches_with(registry, &event.name, || &**body, now);
     for (function, reason) in &found.failed {
         tracing::debug!(event_id = %event.id, function = %function.slug, %reason, "a trigger's expression failed; it does not match");
     }
-    found.functions.iter().map(|function| admission(function, event, now, ids)).collect()
+    found.functions.iter().map(|function| admission(registry, function, event, || &**body, now, ids)).collect()
 }
 
-fn admission(function: &Function, event: &Event, now: Millis, ids: &Ids) -> Admit {
+/// The run of one function that an event starts, whatever its triggers.
+pub fn admission<'b>(
+    registry: &Registry,
+    function: &Function,
+    event: &Event,
+    body: impl FnOnce() -> &'b [u8],
+    now: Millis,
+    ids: &Ids,
+) -> Admit {
     let run = ids.run(event.id, now);
     let until = now.plus(limits::IDEMPOTENCY_PERIOD);
+    let due = now.max(event.ts);
     Admit {
-        run,
-        function: function.id,
-        idempotency: event.external_id.as_ref().map(|id| (Arc::clone(id), until)),
-        correlation_id: None,
-        job: QueueItem {
-            due: now.max(event.ts),
-            ..QueueItem::new(JobId::start(run), function.id, JobKind::Start, now)
-        },
+        job: QueueItem { due, ..QueueItem::new(JobId::start(run), function.id, JobKind::Start, now) },
+        ..admission_of(registry, function, run, body, now, event.external_id.as_ref().map(|id| (Arc::clone(id), until)))
     }
 }
 
-fn matches_with<B: AsRef<[u8]>>(registry: &Registry, name: &str, body: impl FnOnce() -> B) -> Matches {
+/// A run that may be cancelled as its function says; its first job is due now.
+pub fn admission_of<'b>(
+    registry: &Registry,
+    function: &Function,
+    run: RunId,
+    body: impl FnOnce() -> &'b [u8],
+    now: Millis,
+    idempotency: Option<(Arc<str>, Millis)>,
+) -> Admit {
+    let rules = registry.rules(&function.id);
+    let deadline = rules.and_then(|rules| rules.start_within).map(|within| QueueItem {
+        due: run.timestamp().plus(within),
+        ..QueueItem::new(JobId::deadline(run, Deadline::Start), function.id, JobKind::Deadline(Deadline::Start), now)
+    });
+    Admit {
+        run,
+        function: function.id,
+        idempotency,
+        correlation_id: None,
+        job: QueueItem::new(JobId::start(run), function.id, JobKind::Start, now),
+        deadline,
+        cancel_on: rules.map_or_else(Vec::new, |rules| cancel_on(rules, run, function.id, body, now)),
+    }
+}
+
+/// The waits of the events that cancel a run. One that can never match is left out.
+fn cancel_on<'b>(
+    rules: &Rules,
+    run: RunId,
+    function: FunctionId,
+    body: impl FnOnce() -> &'b [u8],
+    now: Millis,
+) -> Vec<EventWait> {
+    if rules.cancel_on.is_empty() {
+        return Vec::new();
+    }
+    let event = std::cell::LazyCell::new(|| serde_json::from_slice(body()).unwrap_or(Value::Null));
+    let wait = |(index, cancel): (usize, &CancelOn)| {
+        let condition = match &cancel.condition {
+            Some(expression) => Some(condition(expression, &event)?),
+            None => None,
+        };
+        Some(EventWait {
+            job: JobId::cancel_on(run, index),
+            function,
+            event: Arc::clone(&cancel.event),
+            condition,
+            until: cancel.until(now),
+            effect: Effect::Cancel,
+        })
+    };
+    rules.cancel_on.iter().enumerate().filter_map(wait).collect()
+}
+
+/// A condition on an event to come, with the event of the run put in; `None` when it can never hold.
+pub(crate) fn condition(expression: &Expression, event: &Value) -> Option<Condition> {
+    let bindings = expression.bind(event);
+    let anchors = match expression.anchors(&bindings) {
+        Anchors::Never => return None,
+        Anchors::Any => None,
+        Anchors::OneOf(anchors) => Some(anchors),
+    };
+    Some(Condition { expression: expression.text().into(), bindings: bindings.to_json().into(), anchors })
+}
+
+fn matches_with<'b>(registry: &Registry, name: &str, body: impl FnOnce() -> &'b [u8], now: Millis) -> Matches {
     let mut found: Vec<usize> = Vec::new();
     let mut conditional: Vec<(usize, &Expression)> = Vec::new();
     for pattern in trigger::patterns_of(name) {
@@ -84,12 +154,12 @@ fn matches_with<B: AsRef<[u8]>>(registry: &Registry, name: &str, body: impl FnOn
     }
     let mut failed = Vec::new();
     if !conditional.is_empty() {
-        let event = serde_json::from_slice(body().as_ref()).unwrap_or(Value::Null);
+        let event = serde_json::from_slice(body()).unwrap_or(Value::Null);
         for (function, expression) in conditional {
             if found.contains(&function) {
                 continue;
             }
-            match expression.matches(&event) {
+            match expression.matches(&event, now) {
                 Ok(true) => found.push(function),
                 Ok(false) => {}
                 Err(error) => failed.push((Arc::clone(registry.function_at(function)), error.to_string())),
@@ -156,7 +226,7 @@ mod tests {
     #[track_caller]
     fn check(functions: Vec<Function>, name: &str, body: &str, expected: &[&str]) {
         let registry = Registry::build(Vec::new(), functions);
-        let found = matches(&registry, name, body.as_bytes());
+        let found = matches(&registry, name, body.as_bytes(), NOW);
         let slugs: Vec<_> = found.functions.iter().map(|function| &*function.slug).collect();
         assert_eq!(slugs, expected, "{name} {body}");
         assert!(found.failed.is_empty());
@@ -207,16 +277,16 @@ mod tests {
     #[test]
     fn the_event_is_rendered_only_for_an_expression() {
         let plain = Registry::build(Vec::new(), vec![function("a", &[("e", None)])]);
-        assert_eq!(matches_with(&plain, "e", || -> Payload { panic!("nobody asked") }).functions.len(), 1);
-        assert_eq!(matches_with(&plain, "f", || -> Payload { panic!("nobody asked") }).functions.len(), 0);
+        assert_eq!(matches_with(&plain, "e", || -> &[u8] { panic!("nobody asked") }, NOW).functions.len(), 1);
+        assert_eq!(matches_with(&plain, "f", || -> &[u8] { panic!("nobody asked") }, NOW).functions.len(), 0);
         let both = [("e", None), ("e", Some("event.data.id == 'x'"))];
         let narrowed = Registry::build(Vec::new(), vec![function("a", &both), function("b", &both[1..])]);
         let mut rendered = 0;
         let body = || {
             rendered += 1;
-            br#"{"data":{"id":"x"}}"#
+            &br#"{"data":{"id":"x"}}"#[..]
         };
-        assert_eq!(matches_with(&narrowed, "e", body).functions.len(), 2);
+        assert_eq!(matches_with(&narrowed, "e", body, NOW).functions.len(), 2);
         assert_eq!(rendered, 1);
     }
 
@@ -244,7 +314,7 @@ mod tests {
             vec![active.clone(), app.clone()],
             vec![revived.clone(), archived, of_archived_app.clone()],
         );
-        assert!(matches(&registry, "e", b"{}").functions.is_empty());
+        assert!(matches(&registry, "e", b"{}", NOW).functions.is_empty());
         assert!(registry.function(&id).is_some() && registry.function(&of_archived_app.id).is_some());
         assert_eq!(**registry.by_slug("old").unwrap(), revived, "the active one");
         assert!(registry.by_slug("orphan").is_some() && registry.by_slug("none").is_none());

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no IO. The current time, where it matters, is a parameter.
 
+pub mod cron;
 pub mod date;
 pub mod duration;
 pub mod expression;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use inngest_core::{FunctionId, Millis, RunId, StepId};
+use inngest_core::{EventId, FunctionId, Millis, Payload, RunId, StepId};
 
 /// Names a job: its run, and a hash of what it does there. The same work has the same id, so that
 /// planning it twice makes one job. Stable over retries.
@@ -38,6 +38,40 @@ impl JobId {
     #[must_use]
     pub fn sleep(run: RunId, step: &StepId) -> Self {
         Self { run, key: hash("sleep", &[step.as_str()]) }
+    }
+
+    /// What resolves a step that waits for something else: an event, a signal, the end of another run.
+    #[must_use]
+    pub fn wait(run: RunId, step: &StepId) -> Self {
+        Self { run, key: hash("wait", &[step.as_str()]) }
+    }
+
+    /// The request that the server itself makes for a step.
+    #[must_use]
+    pub fn gateway(run: RunId, step: &StepId) -> Self {
+        Self { run, key: hash("gateway", &[step.as_str()]) }
+    }
+
+    /// The deadline of a run.
+    #[must_use]
+    pub fn deadline(run: RunId, deadline: Deadline) -> Self {
+        let name = match deadline {
+            Deadline::Start => "start",
+            Deadline::Finish => "finish",
+        };
+        Self { run, key: hash("deadline", &[name]) }
+    }
+
+    /// The waiting for one of the events that cancel a run. Names a wait; there is no such job.
+    #[must_use]
+    pub fn cancel_on(run: RunId, index: usize) -> Self {
+        Self { run, key: hash("cancel on", &[&index.to_string()]) }
+    }
+
+    /// The cancellation of a run by an event.
+    #[must_use]
+    pub fn cancel(run: RunId) -> Self {
+        Self { run, key: hash("cancel", &[]) }
     }
 }
 
@@ -87,6 +121,45 @@ pub enum JobKind {
     Step(StepRef),
     /// Ends a sleep at its due time.
     Sleep(StepRef),
+    /// Resolves a step with what it waits for ([`QueueItem::resolution`]); at its due time without.
+    Wait(StepRef, WaitFor),
+    /// Makes the HTTP request of a step (`step.fetch`, `step.ai.infer`).
+    Gateway(StepRef),
+    /// Cancels the run, if it still is too late then.
+    Deadline(Deadline),
+    /// Cancels the run, because an event said so.
+    Cancel,
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// An event (`step.waitForEvent`).
+    Event,
+    /// The end of another run (`step.invoke`).
+    Invoke,
+    /// A signal (`step.waitForSignal`).
+    Signal,
+}
+
+/// How long something of a run may take (`timeouts`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// From scheduling to the first call.
+    Start,
+    /// From the first call to the end.
+    Finish,
+}
+
+/// What a step waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// This event.
+    Event(EventId),
+    /// The end of this run.
+    Run(RunId),
+    /// The value of the step itself.
+    Value(Payload),
 }
 
 /// One job: a row of the store, and an entry of the queue while it is near.
@@ -117,6 +190,8 @@ pub struct QueueItem {
     pub stack_current: u32,
     /// The plan this job belongs to: the discovery that joins the plan waits for all jobs of the group.
     pub group: Option<u64>,
+    /// What the step of a [`JobKind::Wait`] waited for; `None` as long as that has not come.
+    pub resolution: Option<Arc<Resolution>>,
 }
 
 impl QueueItem {
@@ -136,6 +211,7 @@ impl QueueItem {
             plan_only: false,
             stack_current: 0,
             group: None,
+            resolution: None,
         }
     }
 
@@ -149,8 +225,8 @@ impl QueueItem {
     #[must_use]
     pub fn step(&self) -> Option<&StepRef> {
         match &self.kind {
-            JobKind::Step(step) | JobKind::Sleep(step) => Some(step),
-            JobKind::Start | JobKind::Discovery => None,
+            JobKind::Step(step) | JobKind::Sleep(step) | JobKind::Wait(step, _) | JobKind::Gateway(step) => Some(step),
+            JobKind::Start | JobKind::Discovery | JobKind::Deadline(_) | JobKind::Cancel => None,
         }
     }
 }
@@ -170,6 +246,11 @@ mod tests {
             JobId::discovery(run, &["ab"]),
             JobId::step(run, &step),
             JobId::sleep(run, &step),
+            JobId::wait(run, &step),
+            JobId::gateway(run, &step),
+            JobId::deadline(run, Deadline::Start),
+            JobId::deadline(run, Deadline::Finish),
+            JobId::cancel(run),
         ];
         for (i, a) in ids.iter().enumerate() {
             assert!(ids[i + 1..].iter().all(|b| a != b && a.to_string() != b.to_string()));

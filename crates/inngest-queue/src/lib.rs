@@ -9,7 +9,7 @@ pub mod conformance;
 pub mod item;
 pub mod memory;
 
-pub use item::{JobId, JobKind, QueueItem, StepRef};
+pub use item::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 
 use async_trait::async_trait;
 

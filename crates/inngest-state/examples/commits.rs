@@ -54,7 +54,15 @@ async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {
     let run = ids.run(event, now);
     let body = Payload::from(format!("{{\"data\":{{\"pad\":\"{}\"}}}}", "x".repeat(280)));
     let mut item = QueueItem::new(JobId::start(run), function, JobKind::Start, now);
-    let admit = Admit { run, function, idempotency: None, correlation_id: None, job: item.clone() };
+    let admit = Admit {
+        run,
+        function,
+        idempotency: None,
+        correlation_id: None,
+        deadline: None,
+        cancel_on: Vec::new(),
+        job: item.clone(),
+    };
     let put = Change::PutEvent(Box::new(new_event(event, "a/b", EventBody::Stored(body.clone()), now)), vec![admit]);
     store.commit(Transition::of(vec![put]).into()).await.expect("commits");
     for step in 0..steps {

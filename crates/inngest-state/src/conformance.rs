@@ -2,6 +2,8 @@
 //!
 //! A backend is done when all cases pass. Each case makes its own ids, so that they can share one database.
 
+mod waits;
+
 use std::sync::Arc;
 
 use inngest_core::event::{EventBody, FUNCTION_FAILED, FUNCTION_FINISHED};
@@ -49,6 +51,7 @@ pub async fn exercise(store: &dyn Backend) {
     case.definitions_are_kept().await;
     case.odd_text_survives().await;
     case.large_values_survive().await;
+    case.waits().await;
 }
 
 struct Case<'s> {
@@ -509,7 +512,7 @@ impl Case<'_> {
     fn admission(&self, event: &Event, function: FunctionId, idempotency: Option<(Arc<str>, Millis)>) -> Admit {
         let run = self.ids.run(event.id, self.ids.now());
         let job = QueueItem::new(JobId::start(run), function, JobKind::Start, self.ids.now());
-        Admit { run, function, idempotency, correlation_id: None, job }
+        Admit { run, function, idempotency, correlation_id: None, job, deadline: None, cancel_on: Vec::new() }
     }
 
     async fn put_keyed(&self, key: &str, until: Millis, function: FunctionId) -> usize {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus};
 use inngest_queue::QueueItem;
 
-use crate::{AttemptRecord, StepRecord, StoreError};
+use crate::{AttemptRecord, Cancellation, Metadata, StepRecord, StoreError};
 
 /// A stored event and the runs it started.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct RunRecord {
     pub output: Option<Payload>,
     /// Normalised error of a failed run.
     pub error: Option<Payload>,
+    /// The first run in the chain of reruns that led to this one.
+    pub original_run: Option<RunId>,
 }
 
 /// Which events to list.
@@ -74,6 +76,10 @@ pub struct RunFilter {
     pub started_after: Option<Millis>,
     /// Started at or before.
     pub started_before: Option<Millis>,
+    /// Scheduled (time of the run's id) at or after.
+    pub queued_after: Option<Millis>,
+    /// Scheduled at or before.
+    pub queued_before: Option<Millis>,
     /// Oldest first instead of newest first.
     pub ascending: bool,
     /// Only runs beyond this one in the order asked for.
@@ -106,6 +112,10 @@ pub trait History: Send + Sync + 'static {
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Steps, attempts and jobs of one run.
     async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError>;
+    /// Notes about one run and its steps, in the order in which they were reported.
+    async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError>;
+    /// Requests to cancel many runs, newest first.
+    async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError>;
     /// Apps, archived ones too, by id.
     async fn apps(&self) -> Result<Vec<App>, StoreError>;
     /// Functions, archived ones too, by id.

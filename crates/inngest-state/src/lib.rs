@@ -19,9 +19,10 @@ use inngest_core::{App, Function, Millis, RunId};
 use inngest_queue::{JobId, QueueItem};
 
 pub use history::History;
-pub use run_state::{RunState, StepMemo};
+pub use run_state::{Defer, DeferStatus, RunState, StepMemo};
 pub use transition::{
-    Admit, AttemptRecord, Change, Committed, FinishRun, Rejected, Requirement, StepOp, StepRecord, Transition, When,
+    Admit, AttemptRecord, Cancellation, Change, Committed, Condition, Effect, EventWait, FinishRun, Invoke, Metadata,
+    Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
 };
 
 /// Why the store could not do its work. Says nothing about the transition itself: it may be tried again.
@@ -100,6 +101,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every app and function that is not archived, and the archived functions that still have runs to finish.
     async fn definitions(&self) -> Result<(Vec<App>, Vec<Function>), StoreError>;
+
+    /// The last time each schedule has fired for.
+    async fn ticks(&self) -> Result<Vec<Tick>, StoreError>;
 
     /// Waits for what is being written and closes the store; later calls get [`StoreError::Closed`].
     async fn close(&self);

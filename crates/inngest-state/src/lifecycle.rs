@@ -62,12 +62,21 @@ pub fn body(event: &Event, ended: &Ended<'_>) -> Payload {
         Some(id) => canonical::write_string(&mut out, id),
         None => canonical::write_string(&mut out, &event.id.to_string()),
     }
+    // Sessions go from event to event.
+    if let Some(meta) = ended.events.first().and_then(|first| member(first, "meta")) {
+        out.extend_from_slice(b",\"meta\":");
+        out.extend_from_slice(meta);
+    }
     out.extend_from_slice(b",\"name\":");
     canonical::write_string(&mut out, &event.name);
     out.extend_from_slice(b",\"ts\":");
     push_display(&mut out, &event.ts);
     out.extend_from_slice(b",\"user\":{}}");
     out.into()
+}
+
+fn member<'e>(object: &'e [u8], name: &str) -> Option<&'e [u8]> {
+    canonical::fields(object).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 /// The lifecycle event that goes with every status, next to `inngest/function.finished`.

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus};
-use inngest_queue::{JobId, QueueItem, StepRef};
+use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
+use inngest_expr::expression::Anchor;
+use inngest_queue::{JobId, QueueItem, Resolution, StepRef};
+
+use crate::run_state::Defer;
 
 /// A set of changes that happen together, if all requirements hold.
 #[derive(Clone, Debug, Default)]
@@ -23,16 +26,22 @@ impl Transition {
 }
 
 /// A condition on the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirement {
     /// The job exists and has this generation: nobody else has finished or taken over its work.
     Generation(JobId, u32),
     /// The run exists and has not ended.
     RunOpen(RunId),
+    /// The run has another job that can carry it on.
+    Siblings(JobId),
+    /// Nobody waits for this signal, except this job.
+    SignalFree(Arc<str>, JobId),
+    /// The function is registered and not archived.
+    Active(FunctionId),
 }
 
 /// Why a transition was refused. Nothing of it was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The job is gone or was dispatched again: this answer comes too late.
     #[error("job {0:?} is gone or was dispatched again")]
@@ -40,13 +49,25 @@ pub enum Rejected {
     /// The run is unknown or has ended.
     #[error("run {0} is unknown or has ended")]
     RunEnded(RunId),
+    /// The job is the only one of its run.
+    #[error("job {0:?} is the only one of its run")]
+    NoSiblings(JobId),
+    /// Another step waits for this signal.
+    #[error("signal {0} is waited for already")]
+    SignalTaken(Arc<str>),
+    /// The function is unknown or archived.
+    #[error("function {0} is not active")]
+    Inactive(FunctionId),
 }
 
 /// One change of durable state.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Adds an event and the runs it starts. An event whose id is stored already changes nothing.
+    /// Adds an event and the runs it starts, and resumes or cancels the runs that wait for it. An event whose id
+    /// is stored already changes nothing.
     PutEvent(Box<Event>, Vec<Admit>),
+    /// Runs the events of an ended run anew.
+    Rerun(Box<Rerun>),
     /// The first call to the app was dispatched at `at`. Later ones change nothing.
     StartRun {
         /// Which run.
@@ -62,6 +83,34 @@ pub enum Change {
     PutJob(QueueItem, When),
     /// Removes a job.
     RemoveJob(JobId),
+    /// Adds a job of a step that another run resolves, and the event that starts that run. Nothing happens when
+    /// the step is recorded or the job exists.
+    Invoke(Box<Invoke>),
+    /// Resolves the step of a job that waits, once: the job is due now. Nothing happens when it is gone or
+    /// resolved already.
+    Resume(JobId, Resolution),
+    /// From now on each event of this name is held against the condition. One of the same job is replaced.
+    PutWait(Box<EventWait>),
+    /// From now on the signal resumes this job, and no other.
+    PutSignal(Arc<str>, JobId),
+    /// Ends waiting for an event or a signal.
+    RemoveWait(JobId),
+    /// Resumes who waits for this signal with the value given.
+    Signal(Arc<str>, Payload),
+    /// Adds a run to be started when this one ends. One of the same id changes nothing.
+    PutDefer(RunId, Box<Defer>),
+    /// The run of this id is not to be started.
+    AbortDefer(RunId, StepId),
+    /// Adds a note about a run or one of its steps.
+    PutMetadata(Box<Metadata>),
+    /// The schedule of a function has fired for this time.
+    PutTick(Tick),
+    /// A schedule does not exist any more.
+    RemoveTick(FunctionId, Arc<str>),
+    /// Adds or replaces a request to cancel many runs.
+    PutCancellation(Box<Cancellation>),
+    /// Removes such a request.
+    RemoveCancellation(String),
     /// Ends a run, and removes all its jobs.
     FinishRun(Box<FinishRun>),
     /// Adds or replaces an app by id.
@@ -88,6 +137,127 @@ pub struct Admit {
     pub correlation_id: Option<Arc<str>>,
     /// Its first job.
     pub job: QueueItem,
+    /// Cancels the run when its first call has not begun by then.
+    pub deadline: Option<QueueItem>,
+    /// Events that cancel the run; the event that starts it never does.
+    pub cancel_on: Vec<EventWait>,
+}
+
+/// A new run of events that are stored.
+#[derive(Clone, Debug)]
+pub struct Rerun {
+    /// The run to start.
+    pub admit: Admit,
+    /// The events it starts with, first one first.
+    pub events: Vec<EventId>,
+    /// Name of the first one.
+    pub event_name: Arc<str>,
+    /// The first run in the chain of reruns.
+    pub original: RunId,
+    /// Results that are known from the start, in order.
+    pub steps: Vec<StepRecord>,
+    /// Arguments that the user gave for one step that is not among them.
+    pub input: Option<(StepId, Payload)>,
+}
+
+/// A step that runs another function.
+#[derive(Clone, Debug)]
+pub struct Invoke {
+    /// The job that waits for the end of the other run.
+    pub job: QueueItem,
+    /// `inngest/function.invoked`.
+    pub event: Event,
+    /// The runs it starts.
+    pub admits: Vec<Admit>,
+}
+
+/// Something that waits for an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventWait {
+    /// The job that is resumed. For a wait that cancels, it names the wait; there is no such job.
+    pub job: JobId,
+    /// Function of the run.
+    pub function: FunctionId,
+    /// Exact name of the event.
+    pub event: Arc<str>,
+    /// What must hold of the event, besides its name.
+    pub condition: Option<Condition>,
+    /// Later events do not count.
+    pub until: Millis,
+    /// What happens then.
+    pub effect: Effect,
+}
+
+/// A condition on an event, with everything in it that does not depend on the event replaced by its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Its text.
+    pub expression: Arc<str>,
+    /// The values of what does not depend on the event, as `Bindings::to_json` writes them.
+    pub bindings: Arc<str>,
+    /// One of these must hold, so that events can be looked up; `None` when there is no such list.
+    pub anchors: Option<Vec<Anchor>>,
+}
+
+/// What an event does to those that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Effect {
+    /// Resolves the step of the job; the wait ends.
+    Resume = 1,
+    /// Cancels the run.
+    Cancel = 2,
+}
+
+/// The end of one interval of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// Whose schedule.
+    pub function: FunctionId,
+    /// The schedule as registered.
+    pub schedule: Arc<str>,
+    /// The time it fired for, without jitter.
+    pub at: Millis,
+}
+
+/// A note about a run or one of its steps (`opts.metadata`, `POST /v1/runs/{id}/metadata`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// About which run.
+    pub run: RunId,
+    /// About which of its steps.
+    pub step: Option<StepId>,
+    /// `run`, `step`, `step_attempt`, `extended_trace` or `request`.
+    pub scope: Arc<str>,
+    /// `userland.*` or a known kind of `inngest.*`.
+    pub kind: Arc<str>,
+    /// `merge`, `set`, `delete` or `add`.
+    pub op: Arc<str>,
+    /// A JSON object.
+    pub values: Payload,
+    /// When it was reported.
+    pub at: Millis,
+}
+
+/// A request to cancel the runs of a function that were scheduled in an interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// Its ULID.
+    pub id: String,
+    /// Which function.
+    pub function: FunctionId,
+    /// Runs scheduled at or after.
+    pub started_after: Option<Millis>,
+    /// Runs scheduled at or before.
+    pub started_before: Millis,
+    /// Only runs whose first event satisfies this.
+    pub condition: Option<String>,
+    /// When it was asked for.
+    pub created_at: Millis,
+    /// Runs up to this one have been looked at.
+    pub cursor: Option<RunId>,
+    /// When all runs had been looked at.
+    pub done_at: Option<Millis>,
 }
 
 /// Under which condition a job is made.
@@ -114,13 +284,33 @@ pub enum StepOp {
     Legacy = 2,
     /// `Sleep`.
     Sleep = 3,
+    /// `WaitForEvent`.
+    WaitForEvent = 4,
+    /// `InvokeFunction`.
+    Invoke = 5,
+    /// `WaitForSignal`.
+    WaitForSignal = 6,
+    /// `Gateway`.
+    Gateway = 7,
+    /// `AIGateway`.
+    AiGateway = 8,
 }
 
 impl StepOp {
     /// The op of a stored code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Run, Self::Legacy, Self::Sleep].into_iter().find(|op| *op as u8 == code)
+        const ALL: [StepOp; 8] = [
+            StepOp::Run,
+            StepOp::Legacy,
+            StepOp::Sleep,
+            StepOp::WaitForEvent,
+            StepOp::Invoke,
+            StepOp::WaitForSignal,
+            StepOp::Gateway,
+            StepOp::AiGateway,
+        ];
+        ALL.into_iter().find(|op| *op as u8 == code)
     }
 }
 

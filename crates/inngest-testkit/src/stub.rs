@@ -91,6 +91,21 @@ pub enum Answer {
     Nothing,
     /// Waits, then answers.
     After(Duration, Box<Answer>),
+    /// Posts JSON to the server first, as SDKs do that checkpoint; closes the connection when that is refused.
+    Posting(Box<Posting>),
+}
+
+/// A request that an app makes before it answers.
+#[derive(Clone, Debug)]
+pub struct Posting {
+    /// Talks to the server.
+    pub client: Client,
+    /// Where.
+    pub path: String,
+    /// What.
+    pub body: Value,
+    /// The answer then.
+    pub then: Answer,
 }
 
 impl Answer {
@@ -136,19 +151,33 @@ pub struct StubFunction {
     pub triggers: Value,
     /// Retries after the first attempt.
     pub retries: u32,
+    /// More of its configuration: `cancel`, `timeouts`, ..
+    pub config: Value,
     script: Script,
 }
 
 impl StubFunction {
     /// A function started by `event`.
     pub fn new(id: &str, event: &str, script: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
-        Self { id: id.into(), triggers: json!([{ "event": event }]), retries: 4, script: Arc::new(script) }
+        Self {
+            id: id.into(),
+            triggers: json!([{ "event": event }]),
+            retries: 4,
+            config: json!({}),
+            script: Arc::new(script),
+        }
     }
 
     /// With this number of retries.
     #[must_use]
     pub fn retries(self, retries: u32) -> Self {
         Self { retries, ..self }
+    }
+
+    /// With more configuration, an object that is merged into the definition.
+    #[must_use]
+    pub fn config(self, config: Value) -> Self {
+        Self { config, ..self }
     }
 
     /// With these triggers.
@@ -250,7 +279,7 @@ fn registration(name: &str, url: &str, functions: &[StubFunction]) -> Value {
         .iter()
         .map(|function| {
             let id = format!("{name}-{}", function.id);
-            json!({
+            let mut definition = json!({
                 "id": id,
                 "name": function.id,
                 "triggers": function.triggers,
@@ -260,7 +289,11 @@ fn registration(name: &str, url: &str, functions: &[StubFunction]) -> Value {
                     "runtime": { "type": "http", "url": format!("{url}?fnId={id}&stepId=step") },
                     "retries": { "attempts": function.retries },
                 } },
-            })
+            });
+            if let (Some(fields), Value::Object(config)) = (definition.as_object_mut(), &function.config) {
+                fields.extend(config.clone());
+            }
+            definition
         })
         .collect();
     json!({
@@ -346,16 +379,28 @@ fn in_band(registration: &Value) -> Answer {
 
 async fn reply(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
     let mut answer = answer;
-    while let Answer::After(pause, then) = answer {
-        tokio::time::sleep(pause).await;
-        answer = *then;
+    loop {
+        answer = match answer {
+            Answer::After(pause, then) => {
+                tokio::time::sleep(pause).await;
+                *then
+            }
+            Answer::Posting(posting) => match posting.client.post(&posting.path, &posting.body).await {
+                Ok(reply) if reply.status == 200 => posting.then,
+                _ => Answer::Nothing,
+            },
+            answer => break reply_now(answer),
+        }
     }
+}
+
+fn reply_now(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
     let (status, headers, body, sdk) = match answer {
         Answer::Ops(ops) => (206, Vec::new(), Bytes::from(ops.to_string()), true),
         Answer::Return(value) => (200, Vec::new(), Bytes::from(value.to_string()), true),
         Answer::Sdk { status, headers, body } => (status, headers, body, true),
         Answer::Raw { status, headers, body } => (status, headers, body, false),
-        Answer::Nothing | Answer::After(..) => return Err(Closed),
+        Answer::Nothing | Answer::After(..) | Answer::Posting(_) => return Err(Closed),
     };
     let mut response = Response::builder().status(status);
     if sdk {

@@ -13,7 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use inngest_core::canonical::JsonError;
-use inngest_core::{Event, limits};
+use inngest_core::{Event, EventId, limits};
 use inngest_state::StoreError;
 
 use crate::body::{self, BodyError};
@@ -173,6 +173,18 @@ fn parse_body(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>
         seed: text("x-inngest-event-id-seed"),
     };
     parse::events(body, form, api.limits, api.engine.ids())
+}
+
+/// One event as an object, checked as any other. The error is for the user.
+pub(crate) fn one(api: &Api, body: &[u8]) -> Result<Event, String> {
+    let events = parse::events(body, parse::Form::default(), api.limits, api.engine.ids());
+    events.map_err(|refused| refused.to_string())?.pop().ok_or_else(|| EventError::NotEvents.to_string())
+}
+
+/// The id that the seed header gives to the only event of a request.
+pub(crate) fn seeded_id(headers: &HeaderMap) -> Option<EventId> {
+    let header = headers.get("x-inngest-event-id-seed").and_then(|value| value.to_str().ok())?;
+    Some(seed::Seed::parse(header)?.id(0))
 }
 
 fn store_error(error: &StoreError) -> EventError {

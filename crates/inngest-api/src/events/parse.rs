@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use inngest_core::canonical::{self, Numbers};
-use inngest_core::event::{self, EventBody};
+use inngest_core::event::{self, Content, EventBody};
 use inngest_core::{Event, EventId, Ids, Millis, limits};
 use serde_json::value::RawValue;
 
@@ -153,30 +153,18 @@ fn event(part: &[u8], id: EventId, now: Millis) -> Result<Event, EventError> {
     };
     let data = data(object(fields.data, "data")?);
 
-    let mut body = Vec::with_capacity(part.len() + 96);
-    body.extend_from_slice(b"{\"data\":");
-    body.extend_from_slice(&data);
-    body.extend_from_slice(b",\"id\":");
-    match (fields.id, &external_id) {
-        (Some(json), Some(_)) => body.extend_from_slice(json),
-        _ => canonical::write_string(&mut body, id.encode(&mut [0; ulid::ULID_LEN])),
-    }
-    if let Some(meta) = &meta {
-        body.extend_from_slice(b",\"meta\":");
-        body.extend_from_slice(meta);
-    }
-    body.extend_from_slice(b",\"name\":");
-    body.extend_from_slice(fields.name.unwrap_or(b"\"\""));
-    body.extend_from_slice(b",\"ts\":");
-    body.extend_from_slice(ts.0.to_string().as_bytes());
-    body.extend_from_slice(b",\"user\":");
-    body.extend_from_slice(user);
-    if let Some(v) = fields.v.filter(|v| *v != b"null" && *v != b"\"\"") {
-        body.extend_from_slice(b",\"v\":");
-        body.extend_from_slice(v);
-    }
-    body.push(b'}');
-    Ok(Event { id, name: name.into(), external_id, ts, body: EventBody::Stored(body.into()) })
+    let own_id = id.to_string();
+    let content = Content {
+        data: &data,
+        id: external_id.as_deref().unwrap_or(&own_id),
+        meta: meta.as_deref(),
+        name: &name,
+        ts,
+        user,
+        v: fields.v.filter(|v| *v != b"null" && *v != b"\"\""),
+    };
+    let body = content.render();
+    Ok(Event { id, name: name.into(), external_id, ts, body: EventBody::Stored(body) })
 }
 
 fn split(part: &[u8]) -> Fields<'_> {

@@ -1,9 +1,13 @@
 //! REST v1: what happened, as JSON.
 
+pub(crate) mod cancellations;
 pub(crate) mod events;
 pub(crate) mod functions;
+pub(crate) mod metadata;
 mod query;
+pub(crate) mod reruns;
 pub(crate) mod runs;
+pub(crate) mod signals;
 
 use axum::body::Body;
 use http::Response;

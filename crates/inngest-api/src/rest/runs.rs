@@ -8,7 +8,7 @@ use http::Response;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
-use inngest_queue::{JobKind, QueueItem};
+use inngest_queue::{JobKind, QueueItem, WaitFor};
 use inngest_state::history::{RunFilter, RunRecord, RunTrace};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
 use serde_json::{Value, json};
@@ -50,6 +50,8 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         event: query.first("event_id").map(str::parse).transpose().map_err(|_| bad("event_id"))?,
         started_after: query.time("started_after", "Invalid started_after query parameter")?,
         started_before: query.time("started_before", "Invalid started_before query parameter")?,
+        queued_after: None,
+        queued_before: None,
         ascending: match query.first("order").map(str::to_ascii_lowercase).as_deref() {
             None | Some("desc") => false,
             Some("asc") => true,
@@ -137,6 +139,11 @@ fn step_action(step: &StepRecord) -> Value {
         StepOp::Run => "StepRun",
         StepOp::Legacy => "Step",
         StepOp::Sleep => "Sleep",
+        StepOp::WaitForEvent => "WaitForEvent",
+        StepOp::Invoke => "InvokeFunction",
+        StepOp::WaitForSignal => "WaitForSignal",
+        StepOp::Gateway => "Gateway",
+        StepOp::AiGateway => "AIGateway",
     };
     let mut shown = json!({
         "id": step.step.id.as_str(), "name": step.step.name, "op": op, "attempt": step.attempt,
@@ -160,7 +167,12 @@ fn attempt_action(attempt: &AttemptRecord) -> Value {
 }
 
 fn pending_action(job: &QueueItem) -> Value {
-    let status = if let JobKind::Sleep(_) = job.kind { "Sleeping" } else { "Scheduled" };
+    let status = match job.kind {
+        JobKind::Sleep(_) => "Sleeping",
+        JobKind::Wait(_, WaitFor::Invoke) => "Invoking",
+        JobKind::Wait(..) => "Waiting",
+        _ => "Scheduled",
+    };
     json!({
         "id": job.step().map(|step| step.id.as_str()), "name": job.step().map(|step| &*step.name), "op": job_kind(job),
         "status": status, "attempt": job.attempt, "due_at": rfc3339(job.due),
@@ -170,12 +182,14 @@ fn pending_action(job: &QueueItem) -> Value {
 fn job_kind(job: &QueueItem) -> &'static str {
     match job.kind {
         JobKind::Start => "start",
-        JobKind::Discovery | JobKind::Step(_) => "edge",
+        JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => "edge",
         JobKind::Sleep(_) => "sleep",
+        JobKind::Wait(..) => "pause",
+        JobKind::Deadline(_) | JobKind::Cancel => "cancel",
     }
 }
 
-fn parse_id(text: &str) -> Result<RunId, ApiError> {
+pub(super) fn parse_id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_request(format!("Invalid run ID: {text}")))
 }
 
@@ -202,6 +216,9 @@ pub(crate) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Valu
         "status": run.status.as_str(),
         "ended_at": rfc3339_or_null(run.ended_at),
     });
+    if let Some(original) = run.original_run {
+        shown["original_run_id"] = original.to_string().into();
+    }
     if shape == Shape::WithOutput {
         match (run.status, &run.output, &run.error) {
             (RunStatus::Cancelled, ..) => shown["output"] = json!({}),

@@ -32,11 +32,7 @@ fn misbehaviours() -> Vec<(&'static str, Answer, &'static str)> {
         ("text-206", sdk(206, "\"text\""), "expected JSON object or array"),
         ("null-op", ops(json!([null])), "error reading generator opcode response"),
         ("unknown-op", ops(json!([op("Nope", "a", json!({}))])), "Nope does not belong to Opcode values"),
-        (
-            "unsupported-op",
-            ops(json!([op("WaitForEvent", "w", json!({ "opts": { "timeout": "1s" } }))])),
-            "WaitForEvent",
-        ),
+        ("bad-wait", ops(json!([op("WaitForEvent", "w", json!({ "opts": { "timeout": "soon" } }))])), "soon"),
         ("error-without-error", ops(json!([op("StepError", "a", json!({}))])), "error"),
         ("bad-sleep", ops(json!([op("Sleep", "a", json!({ "name": "nope" }))])), "nope"),
         ("no-ops", ops(json!([])), ""),

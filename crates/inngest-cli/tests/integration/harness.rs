@@ -51,7 +51,10 @@ impl World {
     pub(crate) async fn ended(&self, event: &str) -> Value {
         match self.client().ended_runs(event, 1, SOON).await {
             Ok(mut runs) => runs.remove(0),
-            Err(error) => panic!("{error:#}\n{}", self.server.log()),
+            Err(error) => {
+                let runs = self.client().runs_of(event).await;
+                panic!("{error:#}\n{runs:?}\n{}", self.server.log())
+            }
         }
     }
 

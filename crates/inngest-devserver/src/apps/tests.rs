@@ -47,8 +47,9 @@ async fn engine(dir: &std::path::Path) -> Engine {
         history: Arc::new(store),
         queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
         executor: Arc::new(HttpExecutor::new(HttpClient::new(), Arc::clone(&clock), None)),
+        fetcher: Arc::new(HttpClient::new()),
         ids: Ids::new(clock, Arc::new(SystemEntropy)),
-        options: EngineOptions { workers_max: 1, retry_interval: None },
+        options: EngineOptions { workers_max: 1, ..EngineOptions::default() },
     };
     Engine::open(parts).await.unwrap()
 }

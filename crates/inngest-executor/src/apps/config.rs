@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use inngest_core::function::Trigger;
 use inngest_core::limits;
-use inngest_expr::expression::Expression;
+use inngest_expr::cron::Schedule;
+use inngest_expr::expression::{Expression, Roots};
 use inngest_expr::{date, duration};
 use serde_json::{Map, Value};
 
@@ -47,20 +48,9 @@ fn shape<T>(text: impl Into<String>) -> Checked<T> {
     Err(Problem::Shape(text.into()))
 }
 
-/// Options of flow control and scheduling that are kept, but not acted on by this version.
-const NOT_YET: [&str; 11] = [
-    "concurrency",
-    "throttle",
-    "rateLimit",
-    "idempotency",
-    "debounce",
-    "batchEvents",
-    "priority",
-    "singleton",
-    "cancel",
-    "timeouts",
-    "cron triggers",
-];
+/// Options of flow control that are kept, but not acted on by this version.
+const NOT_YET: [&str; 8] =
+    ["concurrency", "throttle", "rateLimit", "idempotency", "debounce", "batchEvents", "priority", "singleton"];
 
 /// Reads one element of `functions`.
 pub(super) fn function(value: &Value, warnings: &mut Vec<String>) -> Checked<FunctionDefinition> {
@@ -92,10 +82,8 @@ fn check(
         Ok(checked) => checked,
         Err(problem) => return Err((slug, problem)),
     };
-    let has_cron = triggers.iter().any(|trigger| matches!(trigger, Trigger::Cron { .. }));
     for option in NOT_YET {
-        let used = if option == "cron triggers" { has_cron } else { is_set(object, option) };
-        if used {
+        if is_set(object, option) {
             warnings.push(format!("{slug}: {option} is registered, but not acted on by this version"));
         }
     }
@@ -169,8 +157,8 @@ fn trigger(item: &Map<String, Value>) -> Checked<Trigger> {
                 return rule(format!("the event name of a trigger is longer than {} bytes", limits::TRIGGER_BYTES_MAX));
             }
             let expression = optional(item, "expression")?;
-            if let Some(Err(error)) = expression.as_deref().map(Expression::compile) {
-                return rule(format!("the expression of trigger {name} is not usable: {error}"));
+            if let Some(Err(error)) = expression.as_deref().map(|text| Expression::compile(text, Roots::Event)) {
+                return rule(format!("invalid trigger expression on '{name}': {error}"));
             }
             Ok(Trigger::Event { name, expression })
         }
@@ -185,21 +173,14 @@ fn trigger(item: &Map<String, Value>) -> Checked<Trigger> {
     }
 }
 
-/// Five fields after an optional zone; what the fields say is checked when schedules are supported.
 fn check_cron(schedule: &str) -> Checked {
     if schedule.len() > limits::TRIGGER_BYTES_MAX {
-        return rule(format!("a cron schedule is longer than {} bytes", limits::TRIGGER_BYTES_MAX));
+        return rule(format!("cron is too long. maximum length is {} characters", limits::TRIGGER_BYTES_MAX));
     }
-    let zone = ["TZ=", "CRON_TZ="].iter().find_map(|prefix| schedule.strip_prefix(prefix));
-    let fields = match zone {
-        Some(rest) => rest.split_once(' ').map_or("", |(_, fields)| fields),
-        None => schedule,
-    };
-    let allowed = |field: &str| field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*?/,-#".contains(&byte));
-    if fields.split_whitespace().count() != 5 || !fields.split_whitespace().all(allowed) {
-        return rule(format!("cron schedule {schedule:?} must have five fields: minute hour day month weekday"));
+    match Schedule::parse(schedule) {
+        Ok(_) => Ok(()),
+        Err(error) => rule(format!("'{schedule}' isn't a valid cron schedule: {error}")),
     }
-    Ok(())
 }
 
 /// The one step: its id, its normalised URL, the retries, and the whole definition with that URL in it.
@@ -362,7 +343,14 @@ fn cancel(object: &Map<String, Value>) -> Checked {
     for entry in entries {
         let Value::Object(entry) = entry else { return shape("a cancel event must be an object") };
         text(entry, "event")?;
-        text(entry, "if")?;
+        if let Some(condition) = optional(entry, "if")? {
+            let compiled = Expression::compile(&condition, Roots::EventAndAsync).map_err(|error| error.to_string());
+            let checked =
+                compiled.and_then(|expression| expression.check_restrictive().map_err(|error| error.to_string()));
+            if let Err(problem) = checked {
+                return rule(format!("Cancellation expression is invalid: {problem}"));
+            }
+        }
         let timeout = text(entry, "timeout")?;
         // The Kotlin SDK sends the text within quotes of its own.
         let plain = timeout.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&timeout);

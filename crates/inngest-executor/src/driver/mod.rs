@@ -9,7 +9,9 @@ use bytes::Bytes;
 use inngest_core::{AppId, FunctionId, RequestId, RunId};
 use inngest_queue::JobId;
 
+use self::http::HttpReply;
 use crate::SdkResponse;
+use crate::gateway::FetchRequest;
 
 /// One call to an app.
 #[derive(Clone, Debug)]
@@ -43,6 +45,13 @@ pub trait Executor: Send + Sync + 'static {
     /// reports an error of the function, are `Ok` with [`crate::Reply::Failed`]; `Err` means the call itself
     /// failed. Dropping the future aborts the call.
     async fn execute(&self, request: CallRequest) -> Result<SdkResponse, CallError>;
+}
+
+/// Makes requests that are no calls to an app.
+#[async_trait]
+pub trait Fetcher: Send + Sync + 'static {
+    /// Resolves when the whole reply is read. Dropping the future aborts the request.
+    async fn fetch(&self, request: FetchRequest) -> Result<HttpReply, CallError>;
 }
 
 /// The call itself failed: there is no complete reply. Always an attempt that may be retried.

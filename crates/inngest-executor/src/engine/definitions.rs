@@ -78,8 +78,9 @@ impl Engine {
             Err(CommitError::Rejected(rejected)) => unreachable!("nothing was required, yet: {rejected}"),
         }
         let (apps, functions) = store.definitions().await?;
-        let registry = Arc::new(Registry::build(apps, functions));
+        let registry = Arc::new(Registry::build_in(apps, functions, &self.inner.parts.options.zone));
         *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
+        self.inner.registered.notify_one();
         Ok(())
     }
 }

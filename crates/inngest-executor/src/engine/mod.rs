@@ -4,25 +4,43 @@
 //! near ([`timers`]), an app registers ([`definitions`]), a run is cancelled or checkpointed. Each ends in one
 //! transition, and only after its commit are jobs offered to the queue.
 
+mod cancellations;
+mod cron;
 mod definitions;
+mod gateways;
+mod outside;
+mod rerun;
 mod timers;
 mod work;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use inngest_core::{Event, Ids, RunId};
-use inngest_queue::{JobKind, Queue, QueueItem};
-use inngest_state::{Change, CommitError, Committed, History, Rejected, RunState, Store, StoreError, Transition};
-use tokio::sync::{Mutex, Semaphore, watch};
+use inngest_core::limits::RunLimits;
+use inngest_core::{Event, FunctionId, Ids, RunId};
+use inngest_expr::expression::Cache;
+use inngest_queue::{JobId, JobKind, Queue, QueueItem};
+use inngest_state::{
+    Change, CommitError, Committed, History, Rejected, Requirement, RunState, Store, StoreError, Transition,
+};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-use crate::driver::Executor;
-use crate::plan::{self, CheckpointProblem, Planning};
+use crate::driver::{Executor, Fetcher};
+use crate::plan::{self, CheckpointProblem, Known};
 use crate::registry::Registry;
 use crate::response::OpReport;
 use crate::{request, routing};
+pub use cancellations::{CancellationError, NewCancellation};
+pub use cron::CronCatchup;
+use gateways::Gateways;
+pub use outside::{Cancelled, InvokeError};
+pub use rerun::{FromStep, RerunError};
 use timers::Timers;
+
+/// Conditions of waits that are kept compiled.
+const EXPRESSIONS_MAX: usize = 4_096;
 
 /// What the engine is made of.
 pub struct Parts {
@@ -34,6 +52,8 @@ pub struct Parts {
     pub queue: Arc<dyn Queue>,
     /// Calls apps.
     pub executor: Arc<dyn Executor>,
+    /// Makes requests in place of apps.
+    pub fetcher: Arc<dyn Fetcher>,
     /// Makes ids and tells the time.
     pub ids: Ids,
     /// Behaviour.
@@ -47,6 +67,24 @@ pub struct Options {
     pub workers_max: usize,
     /// A fixed wait between attempts instead of the back-off table (`--retry-interval`).
     pub retry_interval: Option<Duration>,
+    /// What becomes of the times of schedules that passed while the server was down.
+    pub cron_catchup: CronCatchup,
+    /// Time zone of schedules that name none; an IANA name.
+    pub zone: Arc<str>,
+    /// How much a run may be.
+    pub limits: RunLimits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers_max: 100,
+            retry_interval: None,
+            cron_catchup: CronCatchup::default(),
+            zone: "UTC".into(),
+            limits: RunLimits::default(),
+        }
+    }
 }
 
 /// Handle to the engine; cheap to clone.
@@ -60,7 +98,13 @@ struct Inner {
     registry: RwLock<Arc<Registry>>,
     /// One sync at a time: it reads what is registered and writes what follows from it.
     registering: Mutex<()>,
+    /// A sync changed the functions.
+    registered: Notify,
     timers: Timers,
+    gateways: Gateways,
+    /// Other limits for single functions, for tests.
+    overrides: RwLock<HashMap<FunctionId, RunLimits>>,
+    expressions: Cache,
     places: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
 }
@@ -103,17 +147,6 @@ pub enum CheckpointError {
     Store(#[from] StoreError),
 }
 
-/// What became of a request to cancel a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It is cancelled now.
-    Now,
-    /// It had ended before.
-    AlreadyEnded,
-    /// There is no such run.
-    Unknown,
-}
-
 impl Engine {
     /// Opens the engine on a store that no other process works on: leases of an earlier process are void,
     /// and what it left is picked up by [`Engine::run_jobs`].
@@ -122,8 +155,12 @@ impl Engine {
         parts.store.void_leases(now).await?;
         let (apps, functions) = parts.store.definitions().await?;
         let inner = Inner {
-            registry: RwLock::new(Arc::new(Registry::build(apps, functions))),
+            registry: RwLock::new(Arc::new(Registry::build_in(apps, functions, &parts.options.zone))),
             registering: Mutex::new(()),
+            registered: Notify::new(),
+            gateways: Gateways::default(),
+            overrides: RwLock::default(),
+            expressions: Cache::new(EXPRESSIONS_MAX),
             timers: Timers::new(now),
             places: Arc::new(Semaphore::new(parts.options.workers_max)),
             stage: watch::Sender::new(Stage::Open),
@@ -137,8 +174,12 @@ impl Engine {
         let stage = self.inner.stage.subscribe();
         self.load_pending().await?;
         let keeping_time = tokio::spawn(self.clone().keep_time(stage.clone()));
+        let schedules = tokio::spawn(self.clone().keep_schedules(stage.clone()));
+        let cancellations = tokio::spawn(self.clone().continue_cancellations());
         self.dispatch(stage).await;
         keeping_time.abort();
+        schedules.abort();
+        cancellations.abort();
         Ok(())
     }
 
@@ -181,6 +222,28 @@ impl Engine {
         Arc::clone(&self.inner.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How much a run of this function may be.
+    #[must_use]
+    pub fn limits(&self, function: FunctionId) -> RunLimits {
+        let overrides = self.inner.overrides.read().unwrap_or_else(PoisonError::into_inner);
+        overrides.get(&function).copied().unwrap_or(self.inner.parts.options.limits)
+    }
+
+    /// Gives a function other limits until the process ends, or its usual ones back; false when it had these.
+    pub fn override_limits(&self, function: FunctionId, limits: Option<RunLimits>) -> bool {
+        let mut overrides = self.inner.overrides.write().unwrap_or_else(PoisonError::into_inner);
+        match limits {
+            Some(limits) => overrides.insert(function, limits) != Some(limits),
+            None => overrides.remove(&function).is_some(),
+        }
+    }
+
+    /// The limits of functions that have no others.
+    #[must_use]
+    pub fn usual_limits(&self) -> RunLimits {
+        self.inner.parts.options.limits
+    }
+
     /// Reads of the APIs.
     #[must_use]
     pub fn history(&self) -> &dyn History {
@@ -203,24 +266,6 @@ impl Engine {
         self.inner.parts.store.run(id).await
     }
 
-    /// Ends a run from outside.
-    pub async fn cancel(&self, id: RunId) -> Result<Cancelled, StoreError> {
-        let Some(run) = self.run(id).await? else {
-            let known = self.history().run_record(id).await?.is_some();
-            return Ok(if known { Cancelled::AlreadyEnded } else { Cancelled::Unknown });
-        };
-        let registry = self.registry();
-        let transition = plan::cancel(&run, registry.function(&run.function), &registry, self.ids(), self.ids().now());
-        match self.inner.parts.store.commit(transition.into()).await {
-            Ok(committed) => {
-                self.publish(committed).await;
-                Ok(Cancelled::Now)
-            }
-            Err(CommitError::Rejected(_)) => Ok(Cancelled::AlreadyEnded),
-            Err(CommitError::Store(error)) => Err(error),
-        }
-    }
-
     /// Records steps that an SDK finished while its call goes on. `queue_item` is the `qi_id` of the request.
     pub async fn checkpoint(
         &self,
@@ -229,38 +274,35 @@ impl Engine {
         generation: Option<u32>,
         steps: Vec<OpReport>,
     ) -> Result<(), CheckpointError> {
-        let named = request::parse_qi_id(queue_item).filter(|(job, _)| job.run == id);
-        let Some((job, dispatched)) = named else {
+        let named = request::parse_qi_id(queue_item);
+        if named.is_some_and(|(job, _)| job.run != id) {
             return Err(CheckpointError::BadRequest("qi_id does not name a job of this run".into()));
-        };
+        }
         let Some(run) = self.run(id).await? else { return Err(CheckpointError::UnknownRun) };
         let registry = self.registry();
         let Some(function) = registry.function(&run.function) else { return Err(CheckpointError::UnknownRun) };
         let now = self.ids().now();
         // Only the fence matters of the item; the job itself stays with the call that is in flight.
+        let (job, dispatched) = named.unwrap_or_else(|| (JobId::start(id), 0));
         let mut item = QueueItem::new(job, run.function, JobKind::Discovery, now);
         item.generation = generation.unwrap_or(dispatched);
-        let planning = Planning {
-            run: &run,
-            item: &item,
-            function,
-            registry: &registry,
-            ids: self.ids(),
-            now,
-            dispatched_at: now,
-            retry_interval: self.inner.parts.options.retry_interval,
-        };
-        let transition = plan::checkpoint(&planning, steps).map_err(|problem| match problem {
+        let known = Known::default();
+        let planning = self.planning(&run, &item, function, &registry, now, &known);
+        let mut transition = plan::checkpoint(&planning, steps).map_err(|problem| match problem {
             CheckpointProblem::BadOp(text) => CheckpointError::BadRequest(text),
             CheckpointProblem::TooLarge(text) => CheckpointError::TooLarge(text),
         })?;
+        if named.is_none() {
+            // An SDK that does not say which dispatch it belongs to cannot be fenced.
+            transition.require = vec![Requirement::RunOpen(id)];
+        }
         match self.inner.parts.store.commit(transition.into()).await {
             Ok(committed) => {
                 self.publish(committed).await;
                 Ok(())
             }
             Err(CommitError::Rejected(Rejected::StaleJob(_))) => Err(CheckpointError::Stale),
-            Err(CommitError::Rejected(Rejected::RunEnded(_))) => Err(CheckpointError::UnknownRun),
+            Err(CommitError::Rejected(_)) => Err(CheckpointError::UnknownRun),
             Err(CommitError::Store(error)) => Err(CheckpointError::Store(error)),
         }
     }
@@ -269,6 +311,7 @@ impl Engine {
     async fn publish(&self, committed: Committed) {
         let Committed { mut jobs, removed, .. } = committed;
         if !removed.is_empty() {
+            self.inner.gateways.forget(&removed);
             self.inner.parts.queue.withdraw(&removed).await;
         }
         self.inner.timers.keep_near(&mut jobs, self.ids());

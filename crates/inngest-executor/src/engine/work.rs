@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use inngest_core::{Function, Millis, crash};
-use inngest_queue::{JobKind, Lease, QueueItem, Settled};
-use inngest_state::{Change, CommitError, Committed, Requirement, RunState, StoreError, Transition};
+use inngest_queue::{JobKind, Lease, QueueItem, Resolution, Settled};
+use inngest_state::{Change, CommitError, Committed, Rejected, Requirement, RunState, StoreError, Transition};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Engine, Stage};
 use crate::driver::{CallError, CallRequest};
-use crate::plan::{self, Planning};
+use crate::plan::{self, Known, Planning, Resolved};
 use crate::registry::Registry;
-use crate::request;
-use crate::response::SdkResponse;
+use crate::response::{OpReport, SdkResponse};
+use crate::{gateway, request};
 
 /// A first call that takes longer than this makes its run `Running` at once; the answer of a faster one
 /// does so in its own transition, which saves a commit.
@@ -31,6 +31,8 @@ enum Done {
     Committed(Committed),
     /// Somebody else has ended it, or its run.
     Stale,
+    /// The store refused it for a reason to plan anew with.
+    Rejected(Rejected),
     /// The engine is going down.
     Abandoned,
 }
@@ -64,7 +66,7 @@ impl Engine {
         drop(place);
         let (settled, committed) = match outcome {
             Ok(Ok(Done::Committed(committed))) => (Settled::Done, Some(committed)),
-            Ok(Ok(Done::Stale)) => (Settled::Done, None),
+            Ok(Ok(Done::Stale | Done::Rejected(_))) => (Settled::Done, None),
             Ok(Ok(Done::Abandoned)) => (Settled::GivenBack, None),
             Ok(Err(error)) => {
                 tracing::error!(run_id = %lease.item.id.run, %error, "a job could not be worked on; trying again");
@@ -86,38 +88,122 @@ impl Engine {
     }
 
     async fn work_on(&self, item: &QueueItem, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
-        let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
+        let Some(mut run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
         let registry = self.registry();
         let Some(function) = registry.function(&item.function) else {
-            return self.commit(plan::without_function(&run, item, self.ids(), self.ids().now()), stage).await;
-        };
-        let dispatched_at = self.ids().now();
-        let ready = self.planning(&run, item, function, &registry, dispatched_at);
-        if let JobKind::Sleep(_) = item.kind {
-            return self.commit(plan::wake(&ready), stage).await;
-        }
-        if let Some(transition) = plan::before_call(&ready) {
+            let transition = plan::without_function(&run, item, &registry, self.ids(), self.ids().now());
             return self.commit(transition, stage).await;
+        };
+        let (dispatched_at, known) = (self.ids().now(), Known::default());
+        let ready = self.planning(&run, item, function, &registry, dispatched_at, &known);
+        let without_call = match &item.kind {
+            JobKind::Sleep(_) => Some(plan::wake(&ready)),
+            JobKind::Wait(..) => Some(plan::resolve(&ready, self.resolved(item).await?)),
+            JobKind::Deadline(deadline) => Some(plan::deadline(&ready, *deadline)),
+            JobKind::Cancel => Some(plan::cancel_by_job(&ready)),
+            JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => plan::before_call(&ready),
+        };
+        if let Some(transition) = without_call {
+            return self.commit(transition, stage).await;
+        }
+        if let JobKind::Gateway(_) = item.kind
+            && let Some(report) = self.inner.gateways.get(item.id)
+        {
+            return self.fetch(item, &report, dispatched_at, stage).await;
+        }
+        if let Some(transition) = plan::first_call(&ready) {
+            match self.commit(transition, stage.clone()).await? {
+                Done::Committed(committed) => self.publish(committed).await,
+                done => return Ok(done),
+            }
+            let Some(started) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
+            run = started;
         }
         let Some(outcome) = self.call(&run, item, function, &registry, dispatched_at, stage.clone()).await else {
             return Ok(Done::Abandoned);
         };
         crash::point("engine.after_reply");
-        // Siblings may have recorded steps meanwhile.
-        let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
-        let registry = self.registry();
-        let function = registry.function(&item.function).unwrap_or(function);
-        let planning = self.planning(&run, item, function, &registry, dispatched_at);
-        self.commit(plan::plan(&planning, outcome), stage).await
+        if let Ok(response) = &outcome {
+            self.inner.gateways.keep(item.id.run, response);
+        }
+        self.conclude(item, dispatched_at, stage, |planning| plan::plan(planning, &outcome)).await
     }
 
-    fn planning<'a>(
+    /// Makes the request of a step in place of the app.
+    async fn fetch(
+        &self,
+        item: &QueueItem,
+        report: &OpReport,
+        dispatched_at: Millis,
+        mut stage: watch::Receiver<Stage>,
+    ) -> Result<Done, StoreError> {
+        let outcome = match gateway::request(report) {
+            Ok(request) => {
+                let fetched = tokio::select! {
+                    biased;
+                    fetched = self.inner.parts.fetcher.fetch(request) => fetched,
+                    _ = stage.wait_for(|stage| *stage == Stage::Abandoned) => return Ok(Done::Abandoned),
+                };
+                gateway::result(report, fetched)
+            }
+            Err(problem) => Err(problem),
+        };
+        let done = self
+            .conclude(item, dispatched_at, stage, |planning| plan::fetched(planning, report, outcome.clone()))
+            .await?;
+        let again = matches!(&done, Done::Committed(committed) if committed.jobs.iter().any(|job| job.id == item.id));
+        if !again && !matches!(done, Done::Abandoned) {
+            self.inner.gateways.forget(&[item.id]);
+        }
+        Ok(done)
+    }
+
+    /// Commits what follows from an answer, planned with what the store says.
+    async fn conclude(
+        &self,
+        item: &QueueItem,
+        dispatched_at: Millis,
+        stage: watch::Receiver<Stage>,
+        plan: impl Fn(&Planning<'_>) -> Transition,
+    ) -> Result<Done, StoreError> {
+        let mut known = Known::default();
+        loop {
+            // Siblings may have recorded steps meanwhile.
+            let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
+            let registry = self.registry();
+            let Some(function) = registry.function(&item.function) else { return Ok(Done::Stale) };
+            let transition = plan(&self.planning(&run, item, function, &registry, dispatched_at, &known));
+            match self.commit(transition, stage.clone()).await? {
+                Done::Rejected(rejected) if known.learn(&rejected) => {}
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// What a step waited for.
+    async fn resolved(&self, item: &QueueItem) -> Result<Resolved, StoreError> {
+        let Some(resolution) = item.resolution.as_deref() else { return Ok(Resolved::TimedOut) };
+        Ok(match resolution {
+            Resolution::Value(value) => Resolved::Value(value.clone()),
+            Resolution::Event(id) => match self.history().event(*id).await? {
+                Some(record) => Resolved::Event(record.body),
+                None => Resolved::TimedOut,
+            },
+            Resolution::Run(id) => match self.history().run_record(*id).await? {
+                Some(run) => Resolved::Run { id: run.id, status: run.status, output: run.output, error: run.error },
+                None => Resolved::TimedOut,
+            },
+        })
+    }
+
+    pub(super) fn planning<'a>(
         &'a self,
         run: &'a RunState,
         item: &'a QueueItem,
         function: &'a Arc<Function>,
         registry: &'a Registry,
         dispatched_at: Millis,
+        known: &'a Known,
     ) -> Planning<'a> {
         Planning {
             run,
@@ -128,6 +214,9 @@ impl Engine {
             now: self.ids().now(),
             dispatched_at,
             retry_interval: self.inner.parts.options.retry_interval,
+            limits: self.limits(item.function),
+            expressions: &self.inner.expressions,
+            known,
         }
     }
 
@@ -145,7 +234,10 @@ impl Engine {
         let full_state = registry.app(&function.app).is_some_and(|app| !request::can_fetch_state(app));
         let request = CallRequest {
             url: Arc::clone(&function.url),
-            step_id: item.step().map_or_else(|| Arc::clone(&function.step_id), |step| Arc::clone(&step.id.0)),
+            step_id: match &item.kind {
+                JobKind::Step(step) => Arc::clone(&step.id.0),
+                _ => Arc::clone(&function.step_id),
+            },
             run: run.id,
             function: function.id,
             app: function.app,
@@ -194,8 +286,8 @@ impl Engine {
             match result {
                 Ok(committed) => return Ok(Done::Committed(committed)),
                 Err(CommitError::Rejected(reason)) => {
-                    tracing::debug!(%reason, "an answer came too late and is dropped");
-                    return Ok(Done::Stale);
+                    tracing::debug!(%reason, "the store refused a transition");
+                    return Ok(Done::Rejected(reason));
                 }
                 Err(CommitError::Store(StoreError::Closed)) => return Ok(Done::Abandoned),
                 Err(CommitError::Store(error)) => {

@@ -26,10 +26,12 @@ pub enum CheckpointProblem {
 pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transition, CheckpointProblem> {
     let mut draft = Draft::new(planning, Answer::default(), Block::inherited(planning));
     if ops.len() > limits::OPS_PER_RESPONSE_MAX {
-        return Err(CheckpointProblem::TooLarge(ServerError::too_many_steps().message().to_owned()));
+        return Err(CheckpointProblem::TooLarge(
+            ServerError::too_many_steps(planning.limits.steps).message().to_owned(),
+        ));
     }
     for report in ops {
-        if let Some(error) = ServerError::of_size(&report) {
+        if let Some(error) = ServerError::of_size(&report, planning.limits.step_output_bytes) {
             return Err(CheckpointProblem::TooLarge(error.message().to_owned()));
         }
         match report.op {
@@ -45,18 +47,17 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
             | Op::InvokeFunction
             | Op::AiGateway
             | Op::Gateway => return Err(CheckpointProblem::BadOp("cannot checkpoint async steps".into())),
-            op @ (Op::None
-            | Op::RunComplete
-            | Op::SyncRunComplete
-            | Op::DiscoveryRequest
-            | Op::DeferAdd
-            | Op::DeferAbort) => {
+            Op::DeferAdd => ops::defer_add::add(&mut draft, &report),
+            Op::DeferAbort => ops::defer_abort::add(&mut draft, &report),
+            op @ (Op::None | Op::RunComplete | Op::SyncRunComplete | Op::DiscoveryRequest) => {
                 return Err(CheckpointProblem::BadOp(format!("cannot checkpoint opcode: {}", op.as_str())));
             }
         }
     }
     if draft.overflows() {
-        return Err(CheckpointProblem::TooLarge(ServerError::state_too_large().message().to_owned()));
+        return Err(CheckpointProblem::TooLarge(
+            ServerError::state_too_large(planning.limits.state_bytes).message().to_owned(),
+        ));
     }
     draft.changes.retain(|change| !matches!(change, Change::RemoveJob(_)));
     Ok(draft.go_on())

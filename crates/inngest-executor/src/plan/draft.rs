@@ -1,15 +1,19 @@
 //! A transition in the making.
 
+use std::sync::Arc;
+
 use inngest_core::{Millis, Payload, RunStatus, StepId, limits};
+use inngest_expr::duration::DurationError;
+use inngest_expr::time_spec::{self, TimeError};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
-use inngest_state::{Change, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
+use inngest_state::{Change, Defer, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
 
 use super::Planning;
 use super::block::Block;
 use super::finish;
 use super::retry::Failure;
 use super::server_error::ServerError;
-use crate::response::FunctionError;
+use crate::response::{FunctionError, OpReport};
 
 /// What an answer says besides its ops.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +51,10 @@ pub(super) struct Draft<'a> {
     pub(super) jobs: usize,
     /// The app asks to be called again from the top.
     pub(super) discovery: bool,
+    /// The job goes on as it is, at once: its answer was only what it lacked.
+    pub(super) again_at_once: bool,
+    /// What the store must confirm, besides the generation of the job.
+    pub(super) require: Vec<Requirement>,
     value_bytes: usize,
     failure: Option<Failure>,
     ending: Option<Ending>,
@@ -71,6 +79,8 @@ impl<'a> Draft<'a> {
             repeated: false,
             jobs: 0,
             discovery: false,
+            again_at_once: false,
+            require: Vec::new(),
             value_bytes: 0,
             failure: None,
             ending: None,
@@ -91,8 +101,8 @@ impl<'a> Draft<'a> {
         }
         let planning = self.planning;
         let (started_at, ended_at) = match &planning.item.kind {
-            // Nobody worked on a sleep: it lasted from its report to now.
-            JobKind::Sleep(_) => (planning.item.queued_at, planning.now),
+            // Nobody worked on a sleep or a wait: it lasted from its report to now.
+            JobKind::Sleep(_) | JobKind::Wait(..) => (planning.item.queued_at, planning.now),
             _ => span(planning, result.timing),
         };
         self.recorded += 1;
@@ -111,15 +121,42 @@ impl<'a> Draft<'a> {
         })));
     }
 
-    /// Adds the job of a step, unless the step has a result. One that is planned already stays as it is.
-    pub(super) fn put(&mut self, job: QueueItem) {
-        if job.step().is_some_and(|step| self.is_recorded(&step.id)) {
-            self.repeated = true;
-        } else if job.id != self.planning.item.id {
-            // (The answer to a targeted call that plans its own step again is no progress.)
+    /// Adds the job of a step, unless the step has a result. One that is planned already stays as it is. False
+    /// when nothing was added.
+    pub(super) fn put(&mut self, job: QueueItem) -> bool {
+        let wanted = self.wants(&job);
+        if wanted {
             self.jobs += 1;
             self.changes.push(Change::PutJob(job, When::Unrecorded));
         }
+        wanted
+    }
+
+    /// Whether a job is about a step that has no result. (The answer to a targeted call that plans its own step
+    /// again is no progress.)
+    pub(super) fn wants(&mut self, job: &QueueItem) -> bool {
+        let recorded = job.step().is_some_and(|step| self.is_recorded(&step.id));
+        self.repeated |= recorded;
+        !recorded && job.id != self.planning.item.id
+    }
+
+    /// Until when a step waits, as an op says it; a year when it says nothing. `None` when the text cannot be
+    /// used: what follows is in the draft then.
+    pub(super) fn deadline(&mut self, report: &OpReport, timeout: Option<&str>) -> Option<Millis> {
+        let now = self.planning.now;
+        let Some(text) = timeout else { return Some(now.plus(limits::SLEEP_MAX)) };
+        match time_spec::until(text, now) {
+            Ok(until) => return Some(until.max(now)),
+            Err(TimeError::Duration(DurationError::TooLong)) => self.fail_run(ServerError::wait_too_long(text)),
+            Err(error) => self.fail_options(report, &format!("The timeout \"{text}\" cannot be understood: {error}")),
+        }
+        None
+    }
+
+    /// Counts the answer as a failed attempt, because an op says something that cannot be done.
+    pub(super) fn fail_options(&mut self, report: &OpReport, message: &str) {
+        let error = ServerError::new("InvalidStepOptions", message).into_function_error();
+        self.fail_attempt(Failure { step: Some(StepRef::from(report)), ..Failure::new(error) });
     }
 
     /// Counts the answer as a failed attempt of the job, although the rest of it is kept.
@@ -165,7 +202,8 @@ impl<'a> Draft<'a> {
         if self.overflows() {
             // What does not fit is not stored.
             self.changes.retain(|change| !matches!(change, Change::RecordStep(_)));
-            return self.finish_failed(ServerError::state_too_large().into_function_error());
+            let error = ServerError::state_too_large(self.planning.limits.state_bytes);
+            return self.finish_failed(error.into_function_error());
         }
         if let Some(failure) = self.failure.take() {
             return self.attempt_failed(failure);
@@ -175,7 +213,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the results added here are too much for the state of the run.
     pub(super) fn overflows(&self) -> bool {
-        self.value_bytes > 0 && self.planning.run.state_bytes() + self.value_bytes > limits::RUN_STATE_BYTES_MAX
+        self.value_bytes > 0 && self.planning.run.state_bytes() + self.value_bytes > self.planning.limits.state_bytes
     }
 
     /// Ends the run in this transition.
@@ -185,8 +223,12 @@ impl<'a> Draft<'a> {
 
     fn finish(mut self, status: RunStatus, output: Option<Payload>, error: Option<Payload>) -> Transition {
         let planning = self.planning;
-        // The end of a run removes all its jobs: none is worth making, and our own need not be named.
-        self.changes.retain(|change| !matches!(change, Change::PutJob(..) | Change::RemoveJob(_)));
+        // The end of a run removes all its jobs and waits: none is worth making, and our own need not be named.
+        let outlives = |change: &Change| {
+            use Change::{Invoke, PutJob, PutSignal, PutWait, RemoveJob, RemoveWait};
+            !matches!(change, PutJob(..) | RemoveJob(_) | Invoke(_) | PutWait(_) | PutSignal(..) | RemoveWait(_))
+        };
+        self.changes.retain(outlives);
         let finish = FinishRun {
             run: planning.run.id,
             status,
@@ -195,8 +237,9 @@ impl<'a> Draft<'a> {
             started_at: self.first_call(),
             ended_at: planning.now,
         };
-        let slug = &planning.function.slug;
-        finish::end(&mut self.changes, finish, planning.run, slug, planning.registry, planning.ids);
+        let defers = self.defers();
+        let function = Some(planning.function);
+        finish::end(&mut self.changes, finish, planning.run, function, &defers, planning.registry, planning.ids);
         Transition { require: self.fence(), changes: self.changes }
     }
 
@@ -208,13 +251,24 @@ impl<'a> Draft<'a> {
         Transition { require: self.fence(), changes: self.changes }
     }
 
+    /// The runs to be started when this one ends, as this answer leaves them.
+    pub(super) fn defers(&self) -> Vec<Arc<Defer>> {
+        let mut defers = self.planning.run.defers.clone();
+        for change in &self.changes {
+            Defer::follow(&mut defers, change);
+        }
+        defers
+    }
+
     /// When the run started, if it did so with the call that is answered here.
     fn first_call(&self) -> Option<Millis> {
         self.planning.run.started_at.is_none().then_some(self.planning.dispatched_at)
     }
 
-    fn fence(&self) -> Vec<Requirement> {
-        vec![Requirement::Generation(self.planning.item.id, self.planning.item.generation)]
+    fn fence(&mut self) -> Vec<Requirement> {
+        let mut require = vec![Requirement::Generation(self.planning.item.id, self.planning.item.generation)];
+        require.append(&mut self.require);
+        require
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use inngest_core::event::{EventBody, FUNCTION_FINISHED};
-use inngest_core::{Event, Function, Ids, Millis, RunStatus};
-use inngest_queue::QueueItem;
+use inngest_core::{Event, Function, Ids, Millis, RunStatus, StepId};
+use inngest_queue::{JobId, QueueItem, Resolution};
 use inngest_state::lifecycle::{self, Ended};
-use inngest_state::{Change, FinishRun, Requirement, RunState, Transition};
+use inngest_state::{Change, Defer, DeferStatus, FinishRun, Requirement, RunState, Transition};
 
 use super::server_error::ServerError;
+use super::{Planning, internal_event};
 use crate::registry::Registry;
 use crate::routing;
 
@@ -21,6 +22,25 @@ pub fn cancel(
     ids: &Ids,
     now: Millis,
 ) -> Transition {
+    cancelled(run, function.map(|function| &**function), registry, ids, now, Requirement::RunOpen(run.id))
+}
+
+/// Ends the run of a job, because an event or a deadline said so.
+#[must_use]
+pub fn cancel_by_job(planning: &Planning<'_>) -> Transition {
+    let Planning { run, item, registry, ids, now, .. } = *planning;
+    let fence = Requirement::Generation(item.id, item.generation);
+    cancelled(run, Some(planning.function), registry, ids, now, fence)
+}
+
+fn cancelled(
+    run: &RunState,
+    function: Option<&Function>,
+    registry: &Registry,
+    ids: &Ids,
+    now: Millis,
+    require: Requirement,
+) -> Transition {
     let finish = FinishRun {
         run: run.id,
         status: RunStatus::Cancelled,
@@ -29,15 +49,14 @@ pub fn cancel(
         started_at: None,
         ended_at: now,
     };
-    let slug = function.map_or("", |function| &function.slug);
     let mut changes = Vec::with_capacity(3);
-    end(&mut changes, finish, run, slug, registry, ids);
-    Transition { require: vec![Requirement::RunOpen(run.id)], changes }
+    end(&mut changes, finish, run, function, &run.defers, registry, ids);
+    Transition { require: vec![require], changes }
 }
 
 /// Ends a run whose function is nowhere to be found: it can never be called again.
 #[must_use]
-pub fn without_function(run: &RunState, item: &QueueItem, ids: &Ids, now: Millis) -> Transition {
+pub fn without_function(run: &RunState, item: &QueueItem, registry: &Registry, ids: &Ids, now: Millis) -> Transition {
     let error = ServerError::function_unknown(&item.function.to_string()).into_function_error();
     let finish = FinishRun {
         run: run.id,
@@ -48,32 +67,50 @@ pub fn without_function(run: &RunState, item: &QueueItem, ids: &Ids, now: Millis
         ended_at: now,
     };
     let mut changes = Vec::with_capacity(3);
-    end(&mut changes, finish, run, "", &Registry::default(), ids);
+    end(&mut changes, finish, run, None, &run.defers, registry, ids);
     Transition { require: vec![Requirement::Generation(item.id, item.generation)], changes }
 }
 
-/// Adds the end of a run and its lifecycle events, with the runs that these start.
+/// Adds the end of a run: its lifecycle events and deferred runs, with the runs that these start; and resumes
+/// the run that waits for it.
 pub(super) fn end(
     changes: &mut Vec<Change>,
     finish: FinishRun,
     run: &RunState,
-    function_slug: &str,
+    function: Option<&Function>,
+    defers: &[Arc<Defer>],
     registry: &Registry,
     ids: &Ids,
 ) {
     // A run that was started by the end of another tells nobody of its own: handlers would call each other for ever.
     let emits = run.event_names.first().is_none_or(|name| lifecycle::emits(name));
-    let first = changes.len();
+    let now = finish.ended_at;
+    let at = changes.len();
+    let slug = function.map_or("", |function| &function.slug);
     if emits {
         let names = [Some(FUNCTION_FINISHED), lifecycle::second_event(finish.status)];
         for name in names.into_iter().flatten() {
-            let event = lifecycle_event(name, run, ids, finish.ended_at);
-            let body = || lifecycle::body(&event, &ended(&finish, run, function_slug));
-            let admits = routing::admit_with(registry, &event, body, finish.ended_at, ids);
+            let event = lifecycle_event(name, run, ids, now);
+            let body = || lifecycle::body(&event, &ended(&finish, run, slug));
+            let admits = routing::admit_with(registry, &event, body, now, ids);
             changes.push(Change::PutEvent(Box::new(event), admits));
         }
     }
-    changes.insert(first, Change::FinishRun(Box::new(finish)));
+    for defer in defers.iter().filter(|defer| defer.status == DeferStatus::AfterRun) {
+        let event = internal_event::deferred(defer, run, function, ids, now);
+        let admits = routing::admit(registry, &event, now, ids);
+        changes.push(Change::PutEvent(Box::new(event), admits));
+    }
+    if let Some(parent) = run.correlation_id.as_deref().and_then(parent) {
+        changes.push(Change::Resume(parent, Resolution::Run(run.id)));
+    }
+    changes.insert(at, Change::FinishRun(Box::new(finish)));
+}
+
+/// The job that waits for a run: `<run id>.<step id>`.
+fn parent(correlation_id: &str) -> Option<JobId> {
+    let (run, step) = correlation_id.split_once('.')?;
+    Some(JobId::wait(run.parse().ok()?, &StepId::from(step)))
 }
 
 fn lifecycle_event(name: &str, run: &RunState, ids: &Ids, now: Millis) -> Event {

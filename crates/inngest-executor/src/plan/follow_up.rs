@@ -5,7 +5,7 @@
 //! brings nothing new is a failed attempt, unless it only repeats what siblings have planned or recorded.
 
 use inngest_queue::{JobId, JobKind, QueueItem};
-use inngest_state::{Change, Transition, When};
+use inngest_state::{Change, Requirement, Transition, When};
 
 use super::block::{Group, is_alone};
 use super::draft::Draft;
@@ -15,8 +15,18 @@ use super::server_error::ServerError;
 impl Draft<'_> {
     /// Decides what comes next.
     pub(super) fn follow_up(mut self) -> Transition {
+        if self.again_at_once {
+            let item = self.planning.item;
+            let again = QueueItem { due: self.planning.now, generation: item.generation + 1, ..item.clone() };
+            self.changes[0] = Change::PutJob(again, When::Always);
+            return self.go_on();
+        }
         if let Some(error) = self.standstill() {
-            return self.attempt_failed(Failure::new(error.into_function_error()));
+            if !self.may_rest() {
+                return self.attempt_failed(Failure::new(error.into_function_error()));
+            }
+            self.require.push(Requirement::Siblings(self.planning.item.id));
+            return self.go_on();
         }
         if self.recorded > 0 {
             self.discover();
@@ -54,10 +64,19 @@ impl Draft<'_> {
         Some(if self.repeated { ServerError::no_progress() } else { ServerError::no_ops() })
     }
 
+    /// Whether nothing new is no failure, as long as something else of the run is pending: the store knows.
+    fn may_rest(&self) -> bool {
+        let planning = self.planning;
+        planning.item.step().is_none() && !is_alone(planning.item) && !planning.known.alone
+    }
+
     /// Whether the answer made a job that resolves its step without a further call.
     fn waits(&self) -> bool {
-        let waits = |change: &Change| matches!(change, Change::PutJob(job, _) if !matches!(job.kind, JobKind::Step(_)));
-        self.changes.iter().any(waits)
+        self.changes.iter().any(|change| match change {
+            Change::PutJob(job, _) => !matches!(job.kind, JobKind::Step(_)),
+            Change::Invoke(_) => true,
+            _ => false,
+        })
     }
 
     /// The call an app asked for. Its id tells how many steps were known, so that asking again without new

@@ -10,28 +10,38 @@
 
 mod block;
 mod checkpoint;
+mod deadline;
 mod draft;
+mod fetched;
 mod finish;
 mod follow_up;
+pub mod internal_event;
 mod ops;
+mod resolve;
 mod retry;
 mod server_error;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_core::{Function, Ids, Millis, limits};
+use inngest_core::limits::{self, RunLimits};
+use inngest_core::{Function, Ids, Millis};
+use inngest_expr::expression::Cache;
 use inngest_queue::QueueItem;
-use inngest_state::{RunState, Transition};
+use inngest_state::{Rejected, RunState, Transition};
 
 use crate::driver::CallError;
 use crate::registry::Registry;
 use crate::response::{OpReport, Reply, SdkResponse};
 use block::{Block, is_alone};
 pub use checkpoint::{CheckpointProblem, checkpoint};
+pub use deadline::{deadline, first_call};
 use draft::{Answer, Draft};
-pub use finish::{cancel, without_function};
+pub use fetched::fetched;
+pub use finish::{cancel, cancel_by_job, without_function};
+pub use resolve::{Resolved, resolve};
 use retry::Failure;
 use server_error::ServerError;
 
@@ -55,29 +65,58 @@ pub struct Planning<'a> {
     pub dispatched_at: Millis,
     /// A fixed wait between attempts instead of the back-off table.
     pub retry_interval: Option<Duration>,
+    /// How much a run of this function may be.
+    pub limits: RunLimits,
+    /// Conditions compiled before.
+    pub expressions: &'a Cache,
+    /// What the store said to an earlier plan for the same answer.
+    pub known: &'a Known,
+}
+
+/// What only the store knows, and says when it rejects a transition that assumed otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The job is the only one of its run.
+    pub alone: bool,
+    /// Signals that other steps wait for.
+    pub taken_signals: Vec<Arc<str>>,
+}
+
+impl Known {
+    /// Takes a rejection into account; false when there is nothing to plan anew.
+    pub fn learn(&mut self, rejected: &Rejected) -> bool {
+        match rejected {
+            Rejected::NoSiblings(_) => !std::mem::replace(&mut self.alone, true),
+            Rejected::SignalTaken(name) if !self.taken_signals.contains(name) => {
+                self.taken_signals.push(Arc::clone(name));
+                true
+            }
+            Rejected::SignalTaken(_) | Rejected::StaleJob(_) | Rejected::RunEnded(_) | Rejected::Inactive(_) => false,
+        }
+    }
 }
 
 /// What follows from a call.
 #[must_use]
-pub fn plan(planning: &Planning<'_>, outcome: Result<SdkResponse, CallError>) -> Transition {
+pub fn plan(planning: &Planning<'_>, outcome: &Result<SdkResponse, CallError>) -> Transition {
     let response = match outcome {
         Ok(response) => response,
         Err(error) => {
-            let error = ServerError::of_call(&error).into_function_error();
+            let error = ServerError::of_call(error).into_function_error();
             return Draft::new(planning, Answer::default(), Block::inherited(planning))
                 .attempt_failed(Failure::new(error));
         }
     };
     let answer = Answer { status: Some(response.status), no_retry: response.no_retry, retry_at: response.retry_at };
-    match response.reply {
+    match &response.reply {
         Reply::Ops(ops) => plan_ops(planning, answer, response.version, ops),
         Reply::Returned(output) => {
             let mut draft = Draft::new(planning, answer, Block::inherited(planning));
-            draft.complete(output);
+            draft.complete(output.clone());
             draft.conclude()
         }
         Reply::Failed(error) => {
-            let failure = Failure { retry: !answer.no_retry, ..Failure::new(error) };
+            let failure = Failure { retry: !answer.no_retry, ..Failure::new(error.clone()) };
             Draft::new(planning, answer, Block::inherited(planning)).attempt_failed(failure)
         }
     }
@@ -91,31 +130,37 @@ pub fn wake(planning: &Planning<'_>) -> Transition {
     draft.conclude()
 }
 
-/// What must happen instead of the next call: the end of a run that has more steps than a run may have. A run
-/// may use all its steps and then return.
+/// What must happen instead of the next call: the end of a run that has more steps than a run may have, or that
+/// is too late. A run may use all its steps and then return.
 #[must_use]
 pub fn before_call(planning: &Planning<'_>) -> Option<Transition> {
-    (planning.run.steps.len() > limits::STEPS_PER_RUN_MAX).then(|| {
+    if deadline::is_missed(planning) {
+        return Some(cancel_by_job(planning));
+    }
+    (planning.run.steps.len() > planning.limits.steps).then(|| {
         let mut draft = Draft::new(planning, Answer::default(), Block::inherited(planning));
-        draft.fail_run(ServerError::too_many_steps());
+        draft.fail_run(ServerError::too_many_steps(planning.limits.steps));
         draft.conclude()
     })
 }
 
-fn plan_ops(planning: &Planning<'_>, answer: Answer, version: i32, ops: Vec<OpReport>) -> Transition {
+fn plan_ops(planning: &Planning<'_>, answer: Answer, version: i32, ops: &[OpReport]) -> Transition {
     // The first answer with ops fixes the version for the life of the run.
     let version = if planning.item.version < 0 { version } else { planning.item.version };
-    let block = Block::of(planning, version, &ops);
+    let block = Block::of(planning, version, ops);
     let mut draft = Draft::new(planning, answer, block);
     if ops.len() > limits::OPS_PER_RESPONSE_MAX {
-        draft.fail_run(ServerError::too_many_steps());
+        draft.fail_run(ServerError::too_many_steps(planning.limits.steps));
         return draft.conclude();
     }
-    if let Some(error) = ops.iter().find_map(ServerError::of_size) {
+    if let Some(error) = ops.iter().find_map(|report| ServerError::of_size(report, planning.limits.step_output_bytes)) {
         return draft.attempt_failed(Failure::new(error.into_function_error()));
     }
-    for report in ops {
-        ops::add(&mut draft, report);
+    // What waits for an event must be there before an op of the same answer makes one, and what is deferred
+    // before the run ends.
+    let (first, rest): (Vec<&OpReport>, Vec<&OpReport>) = ops.iter().partition(|report| ops::goes_first(report.op));
+    for report in first.into_iter().chain(rest) {
+        ops::add(&mut draft, report.clone());
     }
     draft.conclude()
 }

@@ -25,14 +25,12 @@ impl ServerError {
         Self { name: name.into(), message: message.into(), stack: None, summary: None }
     }
 
-    pub(super) fn too_many_steps() -> Self {
-        let max = limits::STEPS_PER_RUN_MAX;
+    pub(super) fn too_many_steps(max: usize) -> Self {
         let message = format!("The function run exceeded the step limit of {max} steps.");
         Self { summary: Some("function has too many steps"), ..Self::new("InngestErrFunctionOverflowed", message) }
     }
 
-    pub(super) fn state_too_large() -> Self {
-        let max = limits::RUN_STATE_BYTES_MAX;
+    pub(super) fn state_too_large(max: usize) -> Self {
         Self::new(
             "InngestErrStateOverflowed",
             format!("The function run exceeded the state size limit of {max} bytes."),
@@ -47,10 +45,19 @@ impl ServerError {
         Self::new("InngestErrTimeoutTooLong", message)
     }
 
-    pub(super) fn unsupported(op: Op) -> Self {
+    pub(super) fn wait_too_long(text: &str) -> Self {
         let message =
-            format!("The app used the op \"{}\", which this version of the server does not support.", op.as_str());
-        Self::new("UnsupportedOp", message)
+            format!("The timeout \"{text}\" ends more than one year in the future; waits may last at most one year.");
+        Self::new("InngestErrTimeoutTooLong", message)
+    }
+
+    pub(super) fn invalid_condition(compiler: String) -> Self {
+        let message = "Wait for event If expression failed to compile";
+        Self { stack: Some(compiler), ..Self::new("InvalidExpression", message) }
+    }
+
+    pub(super) fn signal_taken() -> Self {
+        Self::new("Error", "Signal conflict; signal wait already exists for another run")
     }
 
     pub(super) fn no_ops() -> Self {
@@ -76,8 +83,12 @@ impl ServerError {
     }
 
     /// An op over its limits, which fails the whole answer.
-    pub(super) fn of_size(report: &OpReport) -> Option<Self> {
-        let problem = if report.data.as_ref().is_some_and(|data| data.len() > limits::STEP_OUTPUT_BYTES_MAX) {
+    pub(super) fn of_size(report: &OpReport, output_bytes_max: usize) -> Option<Self> {
+        // What is deferred has limits of its own, and never fails the run.
+        if report.op == Op::DeferAdd {
+            return None;
+        }
+        let problem = if report.data.as_ref().is_some_and(|data| data.len() > output_bytes_max) {
             "step output size is greater than the limit"
         } else if report.input.as_ref().is_some_and(|input| input.len() > limits::STEP_INPUT_BYTES_MAX) {
             "step input size is greater than the limit"

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-use super::{Op, OpReport};
+use super::{Op, OpReport, metadata};
 
 /// Reads the body of a 206: a list of ops, or one op. The error is for the user.
 pub fn read(body: &[u8]) -> Result<Vec<OpReport>, String> {
@@ -55,6 +55,8 @@ struct Reported<'a> {
     #[serde(borrow, default)]
     userland: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     timing: Option<&'a RawValue>,
 }
 
@@ -89,6 +91,7 @@ impl Reported<'_> {
             opts: opts.map(payload).transpose()?,
             data: self.data.map(payload).transpose()?,
             error: self.error.map(payload).transpose()?,
+            metadata: self.metadata.map(metadata::of_op).unwrap_or_default(),
             timing: self.timing.and_then(timing),
         })
     }

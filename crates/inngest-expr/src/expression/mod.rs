@@ -1,196 +1,184 @@
-//! Expressions over an event.
+//! Expressions: the dialect of CEL that Inngest's users write.
 //!
-//! This build understands one form: comparisons of a path with a constant, `event.data.id == 'x'`, joined by
-//! `&&`. That is what failure handlers are registered with. Everything else is refused when it is compiled,
-//! with a text that says so; the whole CEL dialect takes this module's place later.
+//! A text is parsed once ([`parse`]), checked ([`check`], [`policy`]) and then evaluated over JSON by reference
+//! ([`eval`]). What sets the dialect apart from CEL: missing data is tolerated, operands of different types are
+//! compared and concatenated, and `&&`, `||` and `?:` go by truthiness. A condition of a wait is bound to the event
+//! of its run ([`bind`]), and tells what an event must have to satisfy it ([`anchors`]).
 
-mod reader;
+mod anchors;
+mod bind;
+mod cache;
+mod call;
+mod check;
+mod eval;
+mod functions;
+mod lexer;
+mod parse;
+mod policy;
+mod value;
 
-use reader::Reader;
-use serde_json::Value;
+use inngest_core::Millis;
+use serde_json::Value as Json;
 
-/// Why a text is no expression that can be used.
+pub use anchors::{Anchor, Anchors, Scalar, Test};
+pub use bind::Bindings;
+pub use cache::Cache;
+pub use policy::PolicyError;
+pub use value::{List, Map, Value};
+
+use eval::Scope;
+use parse::Parsed;
+
+/// Longest text of an expression, in bytes; a longer one does not compile.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Which variables an expression may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Roots {
+    /// `event`.
+    Event,
+    /// `event`, and `async`: an event that comes later.
+    EventAndAsync,
+}
+
+/// Why a text is no expression that can be used; prints as the Go server's compiler does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// CEL, perhaps, but not the part of it that this build evaluates.
-    #[error("{0} is not supported by this version: only comparisons such as event.data.id == 'x', joined by &&, are")]
-    Unsupported(String),
-    /// Not CEL.
-    #[error("syntax error at character {at}: {problem}")]
-    Syntax {
-        /// Counted from 1.
-        at: usize,
-        /// What is wrong.
-        problem: &'static str,
-    },
+#[error("error compiling expression: ERROR: <input>:1:{column}: {problem}\n | {shown}\n | {dots}^", dots = ".".repeat(column.saturating_sub(1)))]
+pub struct CompileError {
+    /// Where, counted in characters from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub problem: String,
+    /// The text.
+    shown: String,
 }
 
 /// Why an expression gives no answer for an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum EvalError {}
-
-/// A compiled expression.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Expression {
-    comparisons: Vec<Comparison>,
+pub enum EvalError {
+    /// Data that is not there, where that is not tolerated.
+    #[error("no such key: {0}")]
+    NoKey(String),
+    /// An index beyond a list.
+    #[error("index out of bounds: {0}")]
+    OutOfBounds(String),
+    /// A variable that does not exist.
+    #[error("no such attribute(s): {0}")]
+    NoAttribute(String),
+    /// An operator or function that does not take these operands.
+    #[error("no such overload: {0}")]
+    NoOverload(&'static str),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+    /// It has no result at all.
+    #[error("expression did not return true or false")]
+    NoResult,
+    /// It has a result, but neither `true` nor `false`.
+    #[error("expression did not return true or false: it returned {0}")]
+    NotBool(&'static str),
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Comparison {
-    path: Vec<String>,
-    equal: bool,
-    constant: Value,
+/// A compiled expression. Cheap to share in an `Arc`.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    text: Box<str>,
+    parsed: Parsed,
 }
 
 impl Expression {
-    /// Compiles `text`.
-    pub fn compile(text: &str) -> Result<Self, CompileError> {
-        let mut reader = Reader::new(text);
-        let mut comparisons = vec![reader.comparison()?];
-        while !reader.is_done() {
-            reader.and()?;
-            comparisons.push(reader.comparison()?);
-        }
-        Ok(Self { comparisons })
+    /// Reads an expression without checking its types and names: enough for keys, of which registration accepts
+    /// anything that has the form of an expression.
+    pub fn parse(text: &str) -> Result<Self, CompileError> {
+        let parsed = parse::parse(text).map_err(|error| error.of(text))?;
+        Ok(Self { text: text.into(), parsed })
     }
 
-    /// Whether `event` satisfies it. A missing field equals `null` and nothing else; numbers are doubles.
-    pub fn matches(&self, event: &Value) -> Result<bool, EvalError> {
-        Ok(self.comparisons.iter().all(|comparison| comparison.holds(event)))
+    /// Reads and checks an expression that may name these variables.
+    pub fn compile(text: &str, roots: Roots) -> Result<Self, CompileError> {
+        let expression = Self::parse(text)?;
+        check::check(&expression.parsed.root, roots).map_err(|error| error.of(text))?;
+        Ok(expression)
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it may cancel runs: no macros, and no functions but `int`, `uint` and `double`.
+    pub fn check_restrictive(&self) -> Result<(), PolicyError> {
+        policy::check(&self.parsed.root)
+    }
+
+    /// Its value for these events.
+    pub fn evaluate<'v>(
+        &'v self,
+        event: &'v Json,
+        other: Option<&'v Json>,
+        now: Millis,
+    ) -> Result<Value<'v>, EvalError> {
+        Scope::of_events(&self.parsed, event, other, now).result()
+    }
+
+    /// Whether it is true of an event.
+    pub fn matches(&self, event: &Json, now: Millis) -> Result<bool, EvalError> {
+        boolean(self.evaluate(event, None, now)?)
+    }
+
+    /// What of it is fixed by the event of a run.
+    #[must_use]
+    pub fn bind(&self, event: &Json) -> Bindings {
+        Bindings::of(&self.parsed, event)
+    }
+
+    /// Whether it is true of a later event, with what the event of the run has fixed.
+    pub fn matches_bound(&self, bindings: &Bindings, other: &Json, now: Millis) -> Result<bool, EvalError> {
+        boolean(self.evaluate_bound(bindings, other, now)?)
+    }
+
+    /// Its value for a later event, with what the event of the run has fixed.
+    pub fn evaluate_bound<'v>(
+        &'v self,
+        bindings: &'v Bindings,
+        other: &'v Json,
+        now: Millis,
+    ) -> Result<Value<'v>, EvalError> {
+        Scope::bound(&self.parsed, bindings, Some(other), now).result()
+    }
+
+    /// What a later event must have for the expression to be true of it.
+    #[must_use]
+    pub fn anchors(&self, bindings: &Bindings) -> Anchors {
+        anchors::of(&self.parsed, bindings)
     }
 }
 
-impl Comparison {
-    fn holds(&self, event: &Value) -> bool {
-        let found = self.path.iter().try_fold(event, |value, key| value.get(key)).unwrap_or(&Value::Null);
-        let equal = match (found, &self.constant) {
-            (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-            (a, b) => a == b,
-        };
-        equal == self.equal
+fn boolean(value: Value<'_>) -> Result<bool, EvalError> {
+    match value {
+        Value::Bool(value) => Ok(value),
+        other => Err(EvalError::NotBool(other.type_name())),
+    }
+}
+
+/// A problem at a character of the text, counted from 1.
+#[derive(Debug)]
+struct Problem {
+    column: usize,
+    text: String,
+}
+
+impl Problem {
+    fn new(column: usize, text: impl Into<String>) -> Self {
+        Self { column, text: text.into() }
+    }
+
+    fn of(self, text: &str) -> CompileError {
+        CompileError { column: self.column, problem: self.text, shown: text.to_owned() }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn comparisons_with_constants() {
-        let event = json!({
-            "name": "billing/invoice.paid", "ts": 1_716_200_000_000_i64, "v": "2024-05", "user": { "plan": "pro" },
-            "data": { "amount": 1250, "rate": 0.2, "paid": true, "note": null, "empty": "", "zero": 0,
-                      "kebab-key": "kk", "quoted": "say \"hi\"", "customer": { "address": { "city": "Lyon" } } },
-        });
-        let table = [
-            ("event.name == \"billing/invoice.paid\"", true),
-            ("event.ts == 1716200000000", true),
-            ("event.data.amount == 1250.0", true),
-            ("event.data.amount != 1250", false),
-            ("event.data.paid == true", true),
-            ("event.data.rate == 0.2", true),
-            ("'Lyon' == event.data.customer.address.city", true),
-            ("event.data[\"kebab-key\"] == 'kk'", true),
-            ("event[\"data\"].amount == -1", false),
-            ("event.data.quoted == 'say \"hi\"'", true),
-            ("event.data.note == null", true),
-            ("event.data.note != \"x\"", true),
-            ("event.data.note == \"\"", false),
-            ("event.data.note == false", false),
-            ("event.data.coupon == null", true),
-            ("event.data.coupon != null", false),
-            ("event.data.coupon == 'X'", false),
-            ("event.data.coupon != 'X'", true),
-            ("event.data.coupon == 0", false),
-            ("event.data.coupon.code == null", true),
-            ("event.data.amount.value == 3", false),
-            ("event.data.empty == ''", true),
-            (" event.data.paid==true&&event.user.plan == 'pro' && event.v != 'x' ", true),
-            ("event.data.paid == true && event.user.plan == 'free'", false),
-            (r#"event.data.quoted == "say \"hi\"""#, true),
-            (r"event.data.quoted == 'say \x22hi\042'", true),
-            (r"event.data.customer.address.city == '\u004cy\U0000006fn'", true),
-            (r"event['kebab-key'] == 'it\'s'", false),
-            ("event.data['amount'] == 1250 && event['data']['paid'] != false", true),
-            ("event.data.amount[\"x\"] == null", true),
-            ("event.data.rate == .2", true),
-            ("event == null", false),
-        ];
-        for (text, expected) in table {
-            let expression = Expression::compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(expression.matches(&event), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn everything_else_is_refused_by_name() {
-        let unsupported = [
-            "event.data.n > 5",
-            "event.data.a == event.data.b",
-            "1 == 1",
-            "event.data.x",
-            "size(event.data.x) == 1",
-            "event.data.x == 'a' || event.data.y == 'b'",
-            "(event.data.x == 1)",
-            "!event.data.x",
-            "event.data.x == 1 + 1",
-            "event.data.tags[0] == 'a'",
-            "event.data.x.contains('a') == true",
-            "async.data.x == 1",
-            "event.data.x == '''a'''",
-            "true",
-            "event.data.x in [1]",
-            "event.data.x == r'a'",
-            "event.data.x == 5u",
-            "event.data.x == 0x10",
-            "event.data.x == 1 // why",
-        ];
-        for text in unsupported {
-            let error = Expression::compile(text).unwrap_err();
-            assert!(matches!(error, CompileError::Unsupported(_)), "{text}: {error}");
-            assert!(error.to_string().contains("event.data.id == 'x'"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_cel_is_refused_with_its_place() {
-        let table = [
-            ("", 1),
-            ("event.data.x ==", 16),
-            ("event. == 1", 8),
-            ("event.data.1x == 1", 12),
-            ("event.data.in == 1", 12),
-            ("event.data.x == 'open", 22),
-            ("event.data.x == 'a\nb'", 19),
-            ("event.data['x' == 1", 16),
-            ("event.data.x = 1", 14),
-            ("event.data.x === 1", 16),
-            ("event.data.x & 1", 14),
-            (r"event.data.x == 'é\q'", 19),
-            (r"event.data.x == '\ud800'", 18),
-            (r"event.data.x == '\x2'", 18),
-            (r"event.data.x == '\", 18),
-            ("event.data.x == 99999999999999999999", 17),
-            ("event.data.x == 1 &&", 21),
-        ];
-        for (text, place) in table {
-            match Expression::compile(text) {
-                Err(CompileError::Syntax { at, .. }) => assert_eq!(at, place, "{text}"),
-                other => panic!("{text}: {other:?}"),
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(text in "\\PC{0,40}|(event|\\.|data|\\[|\\]|'|\"|==|!=|&&|=|1|-| |é|\\\\|u00){0,20}") {
-            if let Ok(expression) = Expression::compile(&text) {
-                let _any = expression.matches(&json!({ "data": 1 }));
-            }
-        }
-    }
-}
+mod tests;

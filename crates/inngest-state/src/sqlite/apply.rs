@@ -4,14 +4,20 @@
 //! no savepoint. Whatever fails after that is a fault of the database and undoes the whole batch.
 
 use inngest_core::event::EventBody;
-use inngest_core::{App, AppId, Event, Function, FunctionId, Millis, RunId, RunStatus};
-use inngest_queue::{JobId, QueueItem};
+use inngest_core::{App, AppId, Event, Function, FunctionId, Millis, RunId, RunStatus, StepId};
+use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::codec;
+use super::waits::Waits;
+use crate::run_state::{Defer, DeferStatus};
 use crate::transition::{
-    Admit, AttemptRecord, Change, Committed, FinishRun, Rejected, Requirement, StepRecord, Transition, When,
+    Admit, AttemptRecord, Cancellation, Change, Committed, Effect, FinishRun, Invoke, Metadata, Rejected, Requirement,
+    Rerun, StepRecord, Tick, Transition, When,
 };
+
+/// Kinds of jobs that never carry a run on.
+const DEADLINES: &str = "9, 10";
 
 /// A job made for a time further away than this is indexed by time and may stay on disk until then.
 const NEAR_MS: i64 = 2_000;
@@ -33,7 +39,10 @@ pub(super) struct Statements<'c> {
     group_job: Statement<'c>,
     remove_job: Statement<'c>,
     remove_jobs: Statement<'c>,
+    other_job: Statement<'c>,
+    resume: Statement<'c>,
     finish_run: Statement<'c>,
+    waits: Waits<'c>,
 }
 
 /// What a transition did, or why it may not happen.
@@ -43,9 +52,9 @@ impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         let sql = |text: &str| connection.prepare(text);
         let put_job = format!(
-            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16) \
+            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17) \
              ON CONFLICT (run_id, key) DO UPDATE SET function_id = ?3, kind = ?4, step_id = ?5, step_name = ?6, due = ?7, \
-             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, priority = ?15, timer = ?16 \
+             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, priority = ?15, resolution = ?16, timer = ?17 \
              WHERE ?9 > generation",
             codec::JOB_COLUMNS
         );
@@ -74,6 +83,15 @@ impl<'c> Statements<'c> {
             group_job: sql("SELECT 1 FROM jobs WHERE run_id = ?1 AND plan_group = ?2 LIMIT 1")?,
             remove_job: sql("DELETE FROM jobs WHERE run_id = ?1 AND key = ?2")?,
             remove_jobs: sql("DELETE FROM jobs WHERE run_id = ?1 RETURNING key")?,
+            other_job: sql(&format!(
+                "SELECT 1 FROM jobs WHERE run_id = ?1 AND key <> ?2 AND kind NOT IN ({DEADLINES}) LIMIT 1"
+            ))?,
+            resume: sql(&format!(
+                "UPDATE jobs SET resolution = ?3, due = ?4, timer = NULL, generation = generation + 1 \
+                 WHERE run_id = ?1 AND key = ?2 AND resolution IS NULL RETURNING {}",
+                codec::JOB_COLUMNS
+            ))?,
+            waits: Waits::prepare(connection)?,
             finish_run: sql("UPDATE runs SET status = ?2, output = ?3, error = ?4, \
                  started_at = coalesce(started_at, ?5), ended_at = ?6 WHERE id = ?1")?,
         })
@@ -100,6 +118,30 @@ impl<'c> Statements<'c> {
                     }
                 }
                 Change::RemoveJob(job) => self.remove_job(*job)?,
+                Change::Rerun(rerun) => self.rerun(rerun, now, seq, &mut committed)?,
+                Change::Invoke(invoke) => self.invoke(invoke, now, &mut committed)?,
+                Change::Resume(job, resolution) => self.resume(*job, resolution, now, &mut committed)?,
+                Change::PutWait(wait) => self.waits.put(wait)?,
+                Change::PutSignal(name, job) => self.waits.put_signal(name, *job)?,
+                Change::RemoveWait(job) => self.waits.remove(*job)?,
+                Change::Signal(name, value) => {
+                    if let Some(job) = self.waits.signal(name)? {
+                        self.waits.remove(job)?;
+                        self.resume(job, &Resolution::Value(value.clone()), now, &mut committed)?;
+                    }
+                }
+                Change::PutDefer(run, defer) => put_defer(self.connection, *run, defer, seq)?,
+                Change::AbortDefer(run, id) => abort_defer(self.connection, *run, id)?,
+                Change::PutMetadata(metadata) => put_metadata(self.connection, metadata, seq)?,
+                Change::PutTick(tick) => put_tick(self.connection, tick)?,
+                Change::RemoveTick(function, schedule) => {
+                    let sql = "DELETE FROM ticks WHERE function_id = ?1 AND schedule = ?2";
+                    self.connection.execute(sql, params![function.0.as_bytes(), &**schedule])?;
+                }
+                Change::PutCancellation(cancellation) => put_cancellation(self.connection, cancellation)?,
+                Change::RemoveCancellation(id) => {
+                    self.connection.execute("DELETE FROM cancellations WHERE id = ?1", [id])?;
+                }
                 Change::FinishRun(finish) => self.finish_run(finish, &transition.require, &mut committed)?,
                 Change::PutApp(app) => put_app(self.connection, app)?,
                 Change::ArchiveApp(app, at) => archive_app(self.connection, *app, *at)?,
@@ -110,16 +152,34 @@ impl<'c> Statements<'c> {
         Ok(Ok(committed))
     }
 
+    /// The open database transaction was undone: what is known in memory of its content may be wrong.
+    pub(super) fn undone(&mut self) {
+        self.waits.reload();
+    }
+
     fn violated(&mut self, requirement: &Requirement) -> rusqlite::Result<Option<Rejected>> {
-        match *requirement {
-            Requirement::Generation(job, generation) => {
+        match requirement {
+            &Requirement::Generation(job, generation) => {
                 let found: Option<u32> = self
                     .job_generation
                     .query_row(params![job.run.to_bytes(), job.key.cast_signed()], |row| row.get(0))
                     .optional()?;
                 Ok((found != Some(generation)).then_some(Rejected::StaleJob(job)))
             }
-            Requirement::RunOpen(run) => {
+            &Requirement::Siblings(job) => {
+                let found = self.other_job.exists(params![job.run.to_bytes(), job.key.cast_signed()])?;
+                Ok((!found).then_some(Rejected::NoSiblings(job)))
+            }
+            Requirement::SignalFree(name, job) => {
+                let taken = self.waits.signal(name)?.is_some_and(|other| other != *job);
+                Ok(taken.then(|| Rejected::SignalTaken(name.clone())))
+            }
+            &Requirement::Active(function) => {
+                let sql = "SELECT 1 FROM functions WHERE id = ?1 AND archived_at IS NULL";
+                let found = self.connection.prepare_cached(sql)?.exists([function.0.as_bytes()])?;
+                Ok((!found).then_some(Rejected::Inactive(function)))
+            }
+            &Requirement::RunOpen(run) => {
                 let status = self.run_status.query_row([run.to_bytes()], |row| codec::status(row, 0)).optional()?;
                 Ok(status.is_none_or(RunStatus::is_final).then_some(Rejected::RunEnded(run)))
             }
@@ -162,19 +222,97 @@ impl<'c> Statements<'c> {
         if added == 0 {
             return Ok(());
         }
+        // Before the runs it starts begin to wait for others of its kind.
+        for matched in self.waits.matching(event, now)? {
+            match matched.effect {
+                Effect::Resume => self.resume(matched.job, &Resolution::Event(event.id), now, committed)?,
+                Effect::Cancel => {
+                    let id = JobId::cancel(matched.job.run);
+                    let job = QueueItem::new(id, matched.function, JobKind::Cancel, now);
+                    if self.put_job(&job, now)? {
+                        committed.jobs.push(job);
+                    }
+                }
+            }
+        }
         for admit in allowed {
-            self.put_run.execute(params![
-                admit.run.to_bytes(),
-                admit.function.0.as_bytes(),
-                RunStatus::Scheduled as u8,
-                event.id.to_bytes(),
-                &*event.name,
-                admit.correlation_id.as_deref()
-            ])?;
-            self.put_job(&admit.job, now)?;
-            committed.jobs.push(admit.job.clone());
+            self.put_run(admit, &event.id.to_bytes(), &event.name, now, committed)?;
             committed.admitted.push((event.id, admit.run));
         }
+        Ok(())
+    }
+
+    /// Adds a run, its first job, and what may end it from outside.
+    fn put_run(
+        &mut self,
+        admit: &Admit,
+        events: &[u8],
+        event_name: &str,
+        now: Millis,
+        committed: &mut Committed,
+    ) -> rusqlite::Result<()> {
+        self.put_run.execute(params![
+            admit.run.to_bytes(),
+            admit.function.0.as_bytes(),
+            RunStatus::Scheduled as u8,
+            events,
+            event_name,
+            admit.correlation_id.as_deref()
+        ])?;
+        for job in std::iter::once(&admit.job).chain(&admit.deadline) {
+            self.put_job(job, now)?;
+            committed.jobs.push(job.clone());
+        }
+        for wait in &admit.cancel_on {
+            self.waits.put(wait)?;
+        }
+        Ok(())
+    }
+
+    fn rerun(&mut self, rerun: &Rerun, now: Millis, seq: &mut i64, committed: &mut Committed) -> rusqlite::Result<()> {
+        let events: Vec<u8> = rerun.events.iter().flat_map(|event| event.to_bytes()).collect();
+        self.put_run(&rerun.admit, &events, &rerun.event_name, now, committed)?;
+        let run = rerun.admit.run.to_bytes();
+        let (step, input) = rerun.input.as_ref().map(|(step, input)| (step.as_str(), &input[..])).unzip();
+        self.connection.execute(
+            "UPDATE runs SET original_run = ?2, input_step = ?3, input = ?4 WHERE id = ?1",
+            params![run, rerun.original.to_bytes(), step, input],
+        )?;
+        for event in &rerun.events {
+            let sql = "SELECT coalesce(runs, x'') FROM events WHERE id = ?1";
+            let known =
+                self.connection.query_row(sql, [event.to_bytes()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+            if let Some(mut runs) = known {
+                runs.extend_from_slice(&run);
+                let sql = "UPDATE events SET runs = ?2 WHERE id = ?1";
+                self.connection.execute(sql, params![event.to_bytes(), runs])?;
+            }
+        }
+        for step in &rerun.steps {
+            self.record_step(step, seq)?;
+        }
+        Ok(())
+    }
+
+    fn invoke(&mut self, invoke: &Invoke, now: Millis, committed: &mut Committed) -> rusqlite::Result<()> {
+        if self.holds(When::Unrecorded, &invoke.job, false)? && self.put_job(&invoke.job, now)? {
+            committed.jobs.push(invoke.job.clone());
+            self.put_event(&invoke.event, &invoke.admits, now, committed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a waiting job due with what it waits for.
+    fn resume(
+        &mut self,
+        job: JobId,
+        resolution: &Resolution,
+        now: Millis,
+        committed: &mut Committed,
+    ) -> rusqlite::Result<()> {
+        let resolution = codec::resolution_bytes(resolution);
+        let parameters = params![job.run.to_bytes(), job.key.cast_signed(), resolution, now.0];
+        committed.jobs.extend(self.resume.query_row(parameters, codec::job).optional()?);
         Ok(())
     }
 
@@ -259,6 +397,7 @@ impl<'c> Statements<'c> {
             item.group.map(u64::cast_signed),
             item.queued_at.0,
             item.priority,
+            item.resolution.as_deref().map(codec::resolution_bytes),
             timer
         ])?;
         Ok(written == 1)
@@ -284,6 +423,7 @@ impl<'c> Statements<'c> {
             finish.started_at.map(|at| at.0),
             finish.ended_at.0
         ])?;
+        self.waits.remove_run(run)?;
         let mut rows = self.remove_jobs.query([run.to_bytes()])?;
         while let Some(row) = rows.next()? {
             let job = JobId { run, key: row.get::<_, i64>(0)?.cast_unsigned() };
@@ -359,6 +499,74 @@ fn archive_function(connection: &Connection, function: FunctionId, at: Millis) -
     connection.execute(
         "UPDATE functions SET archived_at = ?2 WHERE id = ?1 AND archived_at IS NULL",
         params![function.0.as_bytes(), at.0],
+    )?;
+    Ok(())
+}
+
+fn put_defer(connection: &Connection, run: RunId, defer: &Defer, seq: &mut i64) -> rusqlite::Result<()> {
+    *seq += 1;
+    let sql =
+        "INSERT OR IGNORE INTO defers (run_id, id, seq, function, input, meta, status) VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    connection.prepare_cached(sql)?.execute(params![
+        run.to_bytes(),
+        defer.id.as_str(),
+        *seq,
+        &*defer.function,
+        &defer.input[..],
+        defer.meta.as_deref(),
+        defer.status as u8
+    ])?;
+    Ok(())
+}
+
+fn abort_defer(connection: &Connection, run: RunId, id: &StepId) -> rusqlite::Result<()> {
+    let sql = "UPDATE defers SET status = ?3, input = x'' WHERE run_id = ?1 AND id = ?2 AND status = ?4";
+    let (aborted, pending) = (DeferStatus::Aborted as u8, DeferStatus::AfterRun as u8);
+    connection.prepare_cached(sql)?.execute(params![run.to_bytes(), id.as_str(), aborted, pending])?;
+    Ok(())
+}
+
+fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> rusqlite::Result<()> {
+    *seq += 1;
+    let sql =
+        "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)";
+    connection.prepare_cached(sql)?.execute(params![
+        metadata.run.to_bytes(),
+        *seq,
+        metadata.step.as_ref().map(StepId::as_str),
+        &*metadata.scope,
+        &*metadata.kind,
+        &*metadata.op,
+        &metadata.values[..],
+        metadata.at.0
+    ])?;
+    Ok(())
+}
+
+fn put_tick(connection: &Connection, tick: &Tick) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO ticks (function_id, schedule, at) VALUES (?1,?2,?3) \
+               ON CONFLICT (function_id, schedule) DO UPDATE SET at = max(at, ?3)";
+    connection.prepare_cached(sql)?.execute(params![tick.function.0.as_bytes(), &*tick.schedule, tick.at.0])?;
+    Ok(())
+}
+
+fn put_cancellation(connection: &Connection, cancellation: &Cancellation) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT OR REPLACE INTO cancellations ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
+        codec::CANCELLATION_COLUMNS
+    );
+    connection.execute(
+        &sql,
+        params![
+            cancellation.id,
+            cancellation.function.0.as_bytes(),
+            cancellation.started_after.map(|at| at.0),
+            cancellation.started_before.0,
+            cancellation.condition,
+            cancellation.created_at.0,
+            cancellation.cursor.map(RunId::to_bytes),
+            cancellation.done_at.map(|at| at.0)
+        ],
     )?;
     Ok(())
 }

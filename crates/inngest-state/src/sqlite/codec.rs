@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
-use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 use rusqlite::Row;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use inngest_core::event::EventBody;
 
-use crate::transition::{AttemptRecord, StepOp, StepRecord};
+use crate::run_state::{Defer, DeferStatus};
+use crate::transition::{AttemptRecord, Cancellation, Metadata, StepOp, StepRecord};
 
 pub(super) type Result<T> = rusqlite::Result<T>;
 
 /// Columns of `jobs`, in the order of [`job`].
 pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, step_name, due, attempt, generation, \
-     version, plan_only, stack_current, plan_group, queued_at, priority";
+     version, plan_only, stack_current, plan_group, queued_at, priority, resolution";
 
 /// Columns of `events`, in the order of [`event`].
 pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
@@ -36,7 +37,38 @@ pub(super) fn kind_code(kind: &JobKind) -> u8 {
         JobKind::Discovery => 2,
         JobKind::Step(_) => 3,
         JobKind::Sleep(_) => 4,
+        JobKind::Wait(_, WaitFor::Event) => 5,
+        JobKind::Wait(_, WaitFor::Invoke) => 6,
+        JobKind::Wait(_, WaitFor::Signal) => 7,
+        JobKind::Gateway(_) => 8,
+        JobKind::Deadline(Deadline::Start) => 9,
+        JobKind::Deadline(Deadline::Finish) => 10,
+        JobKind::Cancel => 11,
     }
+}
+
+/// What a job was resolved with, as stored.
+pub(super) fn resolution_bytes(resolution: &Resolution) -> Vec<u8> {
+    let (tag, content) = match resolution {
+        Resolution::Event(event) => (1, &event.to_bytes()[..]),
+        Resolution::Run(run) => (2, &run.to_bytes()[..]),
+        Resolution::Value(value) => (3, &value[..]),
+    };
+    let mut bytes = Vec::with_capacity(1 + content.len());
+    bytes.push(tag);
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+fn resolution(row: &Row<'_>, column: usize) -> Result<Option<Arc<Resolution>>> {
+    let Some(bytes) = row.get_ref(column)?.as_blob_or_null()? else { return Ok(None) };
+    let id = || <[u8; 16]>::try_from(&bytes[1..]).map_err(|_| corrupt(column, "unreadable resolution"));
+    Ok(Some(Arc::new(match bytes.first() {
+        Some(1) => Resolution::Event(EventId::from_bytes(id()?)),
+        Some(2) => Resolution::Run(RunId::from_bytes(id()?)),
+        Some(3) => Resolution::Value(Payload::copy_from_slice(&bytes[1..])),
+        _ => return Err(corrupt(column, "unreadable resolution")),
+    })))
 }
 
 /// A row that this release cannot have written.
@@ -85,6 +117,13 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         (2, None) => JobKind::Discovery,
         (3, Some(step)) => JobKind::Step(step),
         (4, Some(step)) => JobKind::Sleep(step),
+        (5, Some(step)) => JobKind::Wait(step, WaitFor::Event),
+        (6, Some(step)) => JobKind::Wait(step, WaitFor::Invoke),
+        (7, Some(step)) => JobKind::Wait(step, WaitFor::Signal),
+        (8, Some(step)) => JobKind::Gateway(step),
+        (9, None) => JobKind::Deadline(Deadline::Start),
+        (10, None) => JobKind::Deadline(Deadline::Finish),
+        (11, None) => JobKind::Cancel,
         _ => return Err(corrupt(3, "unknown kind of job")),
     };
     Ok(QueueItem {
@@ -100,6 +139,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         plan_only: row.get(10)?,
         stack_current: row.get(11)?,
         group: row.get::<_, Option<i64>>(12)?.map(i64::cast_unsigned),
+        resolution: resolution(row, 15)?,
     })
 }
 
@@ -203,5 +243,46 @@ pub(super) fn attempt(run: RunId, row: &Row<'_>) -> Result<AttemptRecord> {
         status: row.get(7)?,
         error: payload(row, 8)?.unwrap_or_default(),
         retry_at: row.get::<_, Option<i64>>(9)?.map(Millis),
+    })
+}
+
+/// Columns of `cancellations`, in the order of [`cancellation`].
+pub(super) const CANCELLATION_COLUMNS: &str =
+    "id, function_id, started_after, started_before, condition, created_at, cursor, done_at";
+
+pub(super) fn cancellation(row: &Row<'_>) -> Result<Cancellation> {
+    Ok(Cancellation {
+        id: row.get(0)?,
+        function: function_id(row, 1)?,
+        started_after: row.get::<_, Option<i64>>(2)?.map(Millis),
+        started_before: Millis(row.get(3)?),
+        condition: row.get(4)?,
+        created_at: Millis(row.get(5)?),
+        cursor: row.get::<_, Option<[u8; 16]>>(6)?.map(RunId::from_bytes),
+        done_at: row.get::<_, Option<i64>>(7)?.map(Millis),
+    })
+}
+
+/// A row of `metadata`: step_id, scope, kind, op, values, at.
+pub(super) fn metadata(run: RunId, row: &Row<'_>) -> Result<Metadata> {
+    Ok(Metadata {
+        run,
+        step: row.get::<_, Option<Arc<str>>>(0)?.map(StepId),
+        scope: row.get(1)?,
+        kind: row.get(2)?,
+        op: row.get(3)?,
+        values: payload(row, 4)?.unwrap_or_default(),
+        at: Millis(row.get(5)?),
+    })
+}
+
+/// A row of `defers`: id, function, input, meta, status.
+pub(super) fn defer(row: &Row<'_>) -> Result<Defer> {
+    Ok(Defer {
+        id: StepId(row.get(0)?),
+        function: row.get(1)?,
+        input: payload(row, 2)?.unwrap_or_default(),
+        meta: payload(row, 3)?,
+        status: DeferStatus::from_code(row.get(4)?).ok_or_else(|| corrupt(4, "unknown status of a defer"))?,
     })
 }

@@ -88,6 +88,8 @@ impl HotRuns {
                 steps: Vec::new(),
                 started_at: None,
                 correlation_id: admit.correlation_id.clone(),
+                defers: Vec::new(),
+                input: None,
             };
             self.lock().insert(Arc::new(run), self.bytes_max);
         }

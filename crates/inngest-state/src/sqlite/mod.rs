@@ -10,6 +10,7 @@ mod hot_runs;
 mod open;
 mod read;
 mod render;
+mod waits;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use inngest_core::{App, Clock, Event, EventId, Function, Millis, RunId};
 use inngest_queue::{JobId, QueueItem};
 
 use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace};
-use crate::{Change, CommitError, Committed, RunState, Store, StoreError, Transition};
+use crate::{Cancellation, Change, CommitError, Committed, Metadata, RunState, Store, StoreError, Tick, Transition};
 use hot_runs::HotRuns;
 use read::Readers;
 use writer::Writer;
@@ -122,6 +123,10 @@ impl Store for SqliteStore {
         self.readers.read(|db| Ok((db.apps(false)?, db.functions(false)?))).await
     }
 
+    async fn ticks(&self) -> Result<Vec<Tick>, StoreError> {
+        self.readers.read(|db| db.ticks()).await
+    }
+
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close();
@@ -148,6 +153,14 @@ impl History for SqliteStore {
 
     async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
         self.readers.read(move |db| db.trace(id)).await
+    }
+
+    async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
+        self.readers.read(move |db| db.metadata(run)).await
+    }
+
+    async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
+        self.readers.read(|db| db.cancellations()).await
     }
 
     async fn apps(&self) -> Result<Vec<App>, StoreError> {
@@ -187,8 +200,21 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             Change::PutEvent(event, admits) => hot.admit(event as &Event, admits, committed),
             Change::StartRun { run, .. } => hot.apply(*run, change),
             Change::RecordStep(step) => hot.apply(step.run, change),
+            Change::PutDefer(run, _) | Change::AbortDefer(run, _) => hot.apply(*run, change),
+            Change::Invoke(invoke) => hot.admit(&invoke.event, &invoke.admits, committed),
             Change::FinishRun(finish) => hot.remove(finish.run),
-            Change::RecordAttempt(_)
+            Change::Rerun(_)
+            | Change::Resume(..)
+            | Change::PutWait(_)
+            | Change::PutSignal(..)
+            | Change::RemoveWait(_)
+            | Change::Signal(..)
+            | Change::PutMetadata(_)
+            | Change::PutTick(_)
+            | Change::RemoveTick(..)
+            | Change::PutCancellation(_)
+            | Change::RemoveCancellation(_)
+            | Change::RecordAttempt(_)
             | Change::PutJob(..)
             | Change::RemoveJob(_)
             | Change::PutApp(_)

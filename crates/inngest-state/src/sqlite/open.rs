@@ -9,7 +9,7 @@ use super::{Options, SqliteStore};
 use crate::StoreError;
 
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_waits.sql")];
 
 /// Size of a database page: fewer, larger pages make a group commit cheaper.
 const PAGE_BYTES: u32 = 8192;

@@ -13,6 +13,7 @@ use super::{codec, open, render};
 use crate::StoreError;
 use crate::history::{EventFilter, EventRecord, RunFilter, RunRecord, RunTrace};
 use crate::run_state::{RunState, StepMemo};
+use crate::transition::{Cancellation, Metadata, Tick};
 
 /// Reads at a time; more callers wait.
 const READERS_MAX: usize = 4;
@@ -68,7 +69,7 @@ pub(super) struct Reader<'c> {
 impl Reader<'_> {
     pub(super) fn run_state(&self, id: RunId) -> Result<Option<RunState>, StoreError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT function_id, status, event_ids, started_at, correlation_id FROM runs WHERE id = ?1",
+            "SELECT function_id, status, event_ids, started_at, correlation_id, input_step, input FROM runs WHERE id = ?1",
         )?;
         let run = statement
             .query_row([id.to_bytes()], |row| {
@@ -82,6 +83,11 @@ impl Reader<'_> {
                     steps: Vec::new(),
                     started_at: row.get::<_, Option<i64>>(3)?.map(Millis),
                     correlation_id: row.get(4)?,
+                    defers: Vec::new(),
+                    input: match (row.get::<_, Option<Arc<str>>>(5)?, codec::payload(row, 6)?) {
+                        (Some(step), Some(input)) => Some(Arc::new((StepId(step), input))),
+                        _ => None,
+                    },
                 })
             })
             .optional()?;
@@ -102,6 +108,11 @@ impl Reader<'_> {
             Ok(Arc::new(StepMemo { id: StepId(row.get(0)?), value }))
         })?;
         run.steps = steps.collect::<Result<_, _>>()?;
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT id, function, input, meta, status FROM defers WHERE run_id = ?1 ORDER BY seq")?;
+        let defers = statement.query_map([id.to_bytes()], |row| codec::defer(row).map(Arc::new))?;
+        run.defers = defers.collect::<Result<_, _>>()?;
         Ok(Some(run))
     }
 
@@ -197,6 +208,12 @@ impl Reader<'_> {
         if let Some(before) = filter.started_before {
             query.and("started_at <= ?", Value::Integer(before.0));
         }
+        if let Some(after) = filter.queued_after {
+            query.and("id >= ?", ulid_floor(after));
+        }
+        if let Some(before) = filter.queued_before {
+            query.and("id < ?", ulid_floor(Millis(before.0.saturating_add(1))));
+        }
         if let Some(cursor) = filter.cursor {
             let beyond = if filter.ascending { "id > ?" } else { "id < ?" };
             query.and(beyond, Value::Blob(cursor.to_bytes().to_vec()));
@@ -248,6 +265,27 @@ impl Reader<'_> {
         Ok(trace)
     }
 
+    pub(super) fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT step_id, scope, kind, op, \"values\", at FROM metadata WHERE run_id = ?1 ORDER BY seq",
+        )?;
+        let metadata = statement.query_map([run.to_bytes()], |row| codec::metadata(run, row))?;
+        Ok(metadata.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
+        let sql = format!("SELECT {} FROM cancellations ORDER BY id DESC", codec::CANCELLATION_COLUMNS);
+        Ok(self.db.prepare(&sql)?.query_map([], codec::cancellation)?.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn ticks(&self) -> Result<Vec<Tick>, StoreError> {
+        let mut statement = self.db.prepare("SELECT function_id, schedule, at FROM ticks")?;
+        let ticks = statement.query_map([], |row| {
+            Ok(Tick { function: codec::function_id(row, 0)?, schedule: row.get(1)?, at: Millis(row.get(2)?) })
+        })?;
+        Ok(ticks.collect::<Result<_, _>>()?)
+    }
+
     pub(super) fn apps(&self, archived: bool) -> Result<Vec<App>, StoreError> {
         let only = if archived { "" } else { "WHERE archived_at IS NULL" };
         let sql = format!("SELECT {} FROM apps {only} ORDER BY id", codec::APP_COLUMNS);
@@ -266,7 +304,8 @@ impl Reader<'_> {
     }
 }
 
-const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error";
+const RUN_COLUMNS: &str =
+    "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run";
 
 fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
     let id = codec::run_id(row, 0)?;
@@ -281,6 +320,7 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
         ended_at: row.get::<_, Option<i64>>(6)?.map(Millis),
         output: codec::payload(row, 7)?,
         error: codec::payload(row, 8)?,
+        original_run: row.get::<_, Option<[u8; 16]>>(9)?.map(RunId::from_bytes),
     })
 }
 
@@ -289,6 +329,8 @@ fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
         && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
         && filter.started_after.is_none_or(|after| run.started_at.is_some_and(|at| at >= after))
         && filter.started_before.is_none_or(|before| run.started_at.is_some_and(|at| at <= before))
+        && filter.queued_after.is_none_or(|after| run.queued_at >= after)
+        && filter.queued_before.is_none_or(|before| run.queued_at <= before)
 }
 
 /// The smallest ULID of a time.

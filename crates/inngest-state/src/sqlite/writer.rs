@@ -158,12 +158,17 @@ fn commit_batch(
             }
         }
         Err(error) if batch.len() == 1 => {
+            statements.undone();
             let commit = batch.pop().expect("there is one");
             answer(hot, commit, Err(StoreError::of(&error)));
         }
         Err(_) => {
+            statements.undone();
             for commit in batch.drain(..) {
                 let alone = commit_all(connection, statements, now, seq, std::iter::once(&*commit.0));
+                if alone.is_err() {
+                    statements.undone();
+                }
                 let result = alone.map(|mut applied| applied.pop().expect("one in, one out"));
                 answer(hot, commit, result.map_err(|error| StoreError::of(&error)));
             }

@@ -7,7 +7,6 @@ use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use inngest_core::limits::RESPONSE_BODY_BYTES_MAX;
 
 /// A body up to this size is decoded at once; a larger one might keep the runtime's thread too long.
 const DECODE_INLINE_BYTES_MAX: usize = 1024;
@@ -19,39 +18,49 @@ const BROTLI_BUFFER_BYTES: usize = 4096;
 pub(super) enum BodyError {
     /// The connection broke.
     Broken(hyper::Error),
-    /// More than [`RESPONSE_BODY_BYTES_MAX`], before or after decoding.
-    TooLarge,
+    /// More than so many bytes, before or after decoding.
+    TooLarge(usize),
     /// `content-encoding` is unknown, or the body is not encoded that way.
     Encoding(String),
 }
 
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Broken(error) => error.fmt(f),
+            Self::TooLarge(max) => write!(f, "the reply is larger than {max} bytes"),
+            Self::Encoding(problem) => f.write_str(problem),
+        }
+    }
+}
+
 /// Reads the whole body and decodes it.
-pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, BodyError> {
-    let encoded = collect(body).await?;
+pub(super) async fn read(headers: &HeaderMap, body: Incoming, max: usize) -> Result<Bytes, BodyError> {
+    let encoded = collect(body, max).await?;
     let Some(decoder) = Decoder::of(headers)? else { return Ok(encoded) };
     if encoded.len() <= DECODE_INLINE_BYTES_MAX {
-        return decoder.decode(&encoded);
+        return decoder.decode(&encoded, max);
     }
-    let decoded = tokio::task::spawn_blocking(move || decoder.decode(&encoded)).await;
+    let decoded = tokio::task::spawn_blocking(move || decoder.decode(&encoded, max)).await;
     decoded.unwrap_or_else(|_| Err(BodyError::Encoding("error decoding the response".to_owned())))
 }
 
-async fn collect(mut body: Incoming) -> Result<Bytes, BodyError> {
+async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, BodyError> {
     let expected = body.size_hint().lower();
-    if expected > RESPONSE_BODY_BYTES_MAX as u64 {
-        return Err(BodyError::TooLarge);
+    if expected > max as u64 {
+        return Err(BodyError::TooLarge(max));
     }
     // Most replies come in one piece, which need not be copied.
     let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
-    let Some(second) = next(&mut body).await? else { return within_limit(first) };
+    let Some(second) = next(&mut body).await? else { return within_limit(first, max) };
     let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0).max(first.len() + second.len()));
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&second);
-    while whole.len() <= RESPONSE_BODY_BYTES_MAX {
+    while whole.len() <= max {
         let Some(piece) = next(&mut body).await? else { return Ok(whole.freeze()) };
         whole.extend_from_slice(&piece);
     }
-    Err(BodyError::TooLarge)
+    Err(BodyError::TooLarge(max))
 }
 
 async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
@@ -63,8 +72,8 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     Ok(None)
 }
 
-fn within_limit(body: Bytes) -> Result<Bytes, BodyError> {
-    if body.len() > RESPONSE_BODY_BYTES_MAX { Err(BodyError::TooLarge) } else { Ok(body) }
+fn within_limit(body: Bytes, max: usize) -> Result<Bytes, BodyError> {
+    if body.len() > max { Err(BodyError::TooLarge(max)) } else { Ok(body) }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,24 +103,24 @@ impl Decoder {
         }
     }
 
-    fn decode(self, encoded: &[u8]) -> Result<Bytes, BodyError> {
+    fn decode(self, encoded: &[u8], max: usize) -> Result<Bytes, BodyError> {
         // An empty body has nothing to decode; proxies send these with the header left in place.
         if encoded.is_empty() {
             return Ok(Bytes::new());
         }
         let (name, decoded) = match self {
-            Self::Gzip => ("gzip", read_capped(MultiGzDecoder::new(encoded))),
-            Self::Brotli => ("br", read_capped(brotli::Decompressor::new(encoded, BROTLI_BUFFER_BYTES))),
+            Self::Gzip => ("gzip", read_capped(MultiGzDecoder::new(encoded), max)),
+            Self::Brotli => ("br", read_capped(brotli::Decompressor::new(encoded, BROTLI_BUFFER_BYTES), max)),
         };
         let decoded =
             decoded.map_err(|error| BodyError::Encoding(format!("error decoding {name} response: {error}")))?;
-        within_limit(decoded)
+        within_limit(decoded, max)
     }
 }
 
 /// Stops one byte over the limit, so that a small body cannot become a huge one.
-fn read_capped(decoder: impl Read) -> std::io::Result<Bytes> {
+fn read_capped(decoder: impl Read, max: usize) -> std::io::Result<Bytes> {
     let mut decoded = Vec::new();
-    decoder.take(RESPONSE_BODY_BYTES_MAX as u64 + 1).read_to_end(&mut decoded)?;
+    decoder.take(max as u64 + 1).read_to_end(&mut decoded)?;
     Ok(decoded.into())
 }

@@ -4,18 +4,20 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use inngest_core::limits::REDIRECTS_MAX;
+use inngest_core::limits::{REDIRECTS_MAX, RESPONSE_BODY_BYTES_MAX, SDK_REQUEST_TIMEOUT};
 
 use super::body::{self, BodyError};
 use super::connect::{Connector, Traffic, connector};
 use super::target;
-use crate::driver::CallError;
+use crate::driver::{CallError, Fetcher};
+use crate::gateway::FetchRequest;
 
 /// An idle connection is closed after this time: before the servers of Node and Python do it after 5 seconds,
 /// so that a call rarely meets a connection that is just going away.
@@ -31,6 +33,8 @@ pub struct HttpClient {
     pooled: Client<Connector, Full<Bytes>>,
     /// Opens a connection for each request.
     fresh: Client<Connector, Full<Bytes>>,
+    /// The largest body of a reply that is read.
+    reply_bytes_max: usize,
 }
 
 impl fmt::Debug for HttpClient {
@@ -54,6 +58,13 @@ pub struct HttpReply {
     pub headers: HeaderMap,
     /// Its body, decoded.
     pub body: Bytes,
+}
+
+#[async_trait]
+impl Fetcher for HttpClient {
+    async fn fetch(&self, request: FetchRequest) -> Result<HttpReply, CallError> {
+        tokio::time::timeout(SDK_REQUEST_TIMEOUT, self.any(request)).await.unwrap_or(Err(CallError::TimedOut))
+    }
 }
 
 /// One request, as it is sent again after a redirect or on a fresh connection.
@@ -82,7 +93,13 @@ impl HttpClient {
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
         let pooled = builder.pool_max_idle_per_host(IDLE_PER_HOST_MAX).build(connector.clone());
         let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { pooled, fresh }
+        Self { pooled, fresh, reply_bytes_max: RESPONSE_BODY_BYTES_MAX }
+    }
+
+    /// Reads replies of up to so many bytes instead of [`RESPONSE_BODY_BYTES_MAX`].
+    #[must_use]
+    pub fn with_reply_limit(self, reply_bytes_max: usize) -> Self {
+        Self { reply_bytes_max, ..self }
     }
 
     /// `PUT` of a JSON body, with these headers besides the usual ones. Redirects are followed as a `PUT`.
@@ -104,6 +121,20 @@ impl HttpClient {
         self.call_within(call, timeout).await
     }
 
+    /// Any request, which may take as long as a call to an app.
+    async fn any(&self, request: FetchRequest) -> Result<HttpReply, CallError> {
+        let FetchRequest { method, url, mut headers, body } = request;
+        let mut usual = HeaderMap::new();
+        add_usual_headers(&mut usual);
+        for (name, value) in usual.drain().filter_map(|(name, value)| Some((name?, value))) {
+            headers.entry(name).or_insert(value);
+        }
+        let call = Call { method, uri: target::uri_of(&url)?, headers, body };
+        let Answer { status, headers, body } = self.call(&call).await?;
+        let body = body.map_err(|error| CallError::Reset(error.to_string()))?;
+        Ok(HttpReply { status: status.as_u16(), headers, body })
+    }
+
     async fn call_within(&self, mut call: Call, timeout: Duration) -> Result<HttpReply, CallError> {
         add_usual_headers(&mut call.headers);
         let answer = tokio::time::timeout(timeout, self.call(&call)).await.map_err(|_| CallError::TimedOut)??;
@@ -119,7 +150,7 @@ impl HttpClient {
             let response = self.send(call, &uri).await?;
             match location(&response) {
                 Some(location) => uri = target::redirected(&uri, location, &call.uri)?,
-                None => return receive(response).await,
+                None => return receive(response, self.reply_bytes_max).await,
             }
         }
         Err(CallError::Redirect(format!("more than {REDIRECTS_MAX} redirects, the last one to {uri}")))
@@ -164,9 +195,9 @@ fn location(response: &Response<Incoming>) -> Option<&str> {
     moved.then(|| response.headers().get(header::LOCATION)).flatten()?.to_str().ok()
 }
 
-async fn receive(response: Response<Incoming>) -> Result<Answer, CallError> {
+async fn receive(response: Response<Incoming>, max: usize) -> Result<Answer, CallError> {
     let (parts, incoming) = response.into_parts();
-    match body::read(&parts.headers, incoming).await {
+    match body::read(&parts.headers, incoming, max).await {
         Err(BodyError::Broken(error)) => Err(CallError::Reset(causes(&error))),
         body => Ok(Answer { status: parts.status, headers: parts.headers, body }),
     }

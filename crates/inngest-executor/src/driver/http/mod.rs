@@ -123,7 +123,7 @@ fn understand_answer(answer: Answer, now: inngest_core::Millis) -> SdkResponse {
     let headers = ReplyHeaders::read(|name| answer.headers.get(name).and_then(|value| value.to_str().ok()));
     let error = match answer.body {
         Ok(body) => return understand(&RawReply { status, headers, body }, now),
-        Err(BodyError::TooLarge) => FunctionError::output_too_large(),
+        Err(BodyError::TooLarge(_)) => FunctionError::output_too_large(),
         Err(BodyError::Encoding(problem)) => FunctionError::plain(&problem),
         Err(BodyError::Broken(error)) => FunctionError::plain(&error.to_string()),
     };

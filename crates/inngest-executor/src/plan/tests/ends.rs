@@ -108,7 +108,7 @@ fn of_many_returning_calls_one_ends_the_run() {
 fn a_run_whose_function_is_gone_fails() {
     let mut model = Model::new();
     let item = model.next().unwrap();
-    let transition = plan::without_function(&model.run, &item, &model.ids, model.now);
+    let transition = plan::without_function(&model.run, &item, &model.registry, &model.ids, model.now);
     model.commit(transition).unwrap();
     assert_eq!(model.status(), Some(RunStatus::Failed));
     assert!(model.error().contains("could not find function with ID: "));

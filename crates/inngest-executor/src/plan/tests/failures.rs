@@ -225,31 +225,6 @@ fn a_function_error_in_a_planned_step_ends_the_run() {
 }
 
 #[test]
-fn ops_of_later_versions_fail_the_run_and_are_named() {
-    let unknown = [
-        (Op::WaitForEvent, "WaitForEvent"),
-        (Op::WaitForSignal, "WaitForSignal"),
-        (Op::InvokeFunction, "InvokeFunction"),
-        (Op::AiGateway, "AIGateway"),
-        (Op::Gateway, "Gateway"),
-        (Op::SyncRunComplete, "SyncRunComplete"),
-        (Op::DeferAdd, "DeferAdd"),
-        (Op::DeferAbort, "DeferAbort"),
-    ];
-    for (kind, name) in unknown {
-        let mut model = Model::new();
-        model.drive(|_| Ok(ops(vec![ran("a"), op(kind, "x")])));
-        assert_eq!((model.calls.len(), model.status()), (1, Some(RunStatus::Failed)), "{name}");
-        assert!(
-            model
-                .output()
-                .contains(&format!(r#"the op \"{name}\", which this version of the server does not support"#))
-        );
-        assert_eq!(model.records.len(), 1, "what ran is kept");
-    }
-}
-
-#[test]
 fn a_step_error_of_a_known_step_changes_nothing() {
     let mut model = Model::with_retries(2);
     let start = model.next().unwrap();

@@ -9,3 +9,4 @@ mod orders;
 mod parallel;
 mod sequential;
 mod sleeps;
+mod waits;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use inngest_core::event::EventBody;
 use inngest_core::function::Trigger;
+use inngest_core::limits::RunLimits;
 use inngest_core::{AppId, Clock, Entropy, Event, Function, FunctionId, Ids, Millis, Payload, RunStatus, StepId};
-use inngest_queue::{JobId, JobKind, QueueItem};
+use inngest_expr::expression::Cache;
+use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use inngest_state::{
-    Admit, AttemptRecord, Change, FinishRun, Rejected, Requirement, RunState, StepRecord, Transition, When,
+    Admit, AttemptRecord, Change, EventWait, FinishRun, Invoke, Rejected, Requirement, RunState, StepRecord,
+    Transition, When,
 };
 
 use crate::driver::CallError;
-use crate::plan::{self, Planning};
+use crate::plan::{self, Known, Planning, Resolved};
 use crate::registry::Registry;
 use crate::response::{FunctionError, Op, OpReport, Reply, SdkResponse};
 
@@ -107,6 +109,12 @@ pub(super) struct Model {
     pub(super) attempts: Vec<AttemptRecord>,
     pub(super) events: Vec<(Event, Vec<Admit>)>,
     pub(super) finished: Option<FinishRun>,
+    pub(super) expressions: Arc<Cache>,
+    pub(super) waits: BTreeMap<JobId, EventWait>,
+    pub(super) signals: BTreeMap<Arc<str>, JobId>,
+    pub(super) invokes: Vec<Invoke>,
+    /// Signals that other runs wait for.
+    pub(super) taken_signals: Vec<Arc<str>>,
 }
 
 impl Model {
@@ -136,6 +144,8 @@ impl Model {
             steps: Vec::new(),
             started_at: None,
             correlation_id: None,
+            defers: Vec::new(),
+            input: None,
         };
         let start = QueueItem::new(JobId::start(run.id), function.id, JobKind::Start, START);
         Self {
@@ -151,6 +161,11 @@ impl Model {
             attempts: Vec::new(),
             events: Vec::new(),
             finished: None,
+            expressions: Arc::new(Cache::new(16)),
+            waits: BTreeMap::new(),
+            signals: BTreeMap::new(),
+            invokes: Vec::new(),
+            taken_signals: Vec::new(),
         }
     }
 
@@ -176,13 +191,28 @@ impl Model {
     }
 
     /// The answer to a call arrives.
+    #[expect(clippy::needless_pass_by_value, reason = "scripts answer with what they make")]
     pub(super) fn answer(&mut self, call: &Call, answer: Answer) -> Result<(), Rejected> {
-        let transition = self.with_planning(&call.item, call.at, |planning| plan::plan(planning, answer));
-        self.commit(transition)
+        let mut known = Known::default();
+        loop {
+            let plan = |planning: &Planning<'_>| plan::plan(planning, &answer);
+            let transition = self.with_knowledge(&call.item, call.at, &known, plan);
+            match self.commit(transition) {
+                Err(rejected) if known.learn(&rejected) => {}
+                committed => return committed,
+            }
+        }
     }
 
     pub(super) fn with_planning<T>(&self, item: &QueueItem, at: Millis, f: impl FnOnce(&Planning<'_>) -> T) -> T {
+        self.with_knowledge(item, at, &Known::default(), f)
+    }
+
+    fn with_knowledge<T>(&self, item: &QueueItem, at: Millis, known: &Known, f: impl FnOnce(&Planning<'_>) -> T) -> T {
         f(&Planning {
+            limits: RunLimits::default(),
+            expressions: &self.expressions,
+            known,
             run: &self.run,
             item,
             function: &self.function,
@@ -207,7 +237,10 @@ impl Model {
     pub(super) fn without_call(&self, item: &QueueItem) -> Option<Transition> {
         self.with_planning(item, self.now, |planning| match item.kind {
             JobKind::Sleep(_) => Some(plan::wake(planning)),
-            JobKind::Start | JobKind::Discovery | JobKind::Step(_) => plan::before_call(planning),
+            JobKind::Wait(..) => Some(plan::resolve(planning, resolved(item))),
+            JobKind::Deadline(deadline) => Some(plan::deadline(planning, deadline)),
+            JobKind::Cancel => Some(plan::cancel_by_job(planning)),
+            JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => plan::before_call(planning),
         })
     }
 
@@ -260,13 +293,25 @@ impl Model {
 
     pub(super) fn commit(&mut self, transition: Transition) -> Result<(), Rejected> {
         for requirement in &transition.require {
-            match *requirement {
-                Requirement::Generation(id, generation) => {
+            match requirement {
+                &Requirement::Siblings(id) => {
+                    let carries_on = |job: &QueueItem| job.id != id && !matches!(job.kind, JobKind::Deadline(_));
+                    if !self.jobs.values().any(carries_on) {
+                        return Err(Rejected::NoSiblings(id));
+                    }
+                }
+                Requirement::SignalFree(name, _) => {
+                    if self.taken_signals.contains(name) {
+                        return Err(Rejected::SignalTaken(name.clone()));
+                    }
+                }
+                Requirement::Active(function) => panic!("the planner asked about {function}"),
+                &Requirement::Generation(id, generation) => {
                     if self.jobs.get(&id).map(|job| job.generation) != Some(generation) {
                         return Err(Rejected::StaleJob(id));
                     }
                 }
-                Requirement::RunOpen(run) => {
+                &Requirement::RunOpen(run) => {
                     if self.finished.is_some() {
                         return Err(Rejected::RunEnded(run));
                     }
@@ -299,15 +344,30 @@ impl Model {
             Change::FinishRun(finish) => {
                 assert!(self.finished.is_none(), "a run ends once");
                 self.jobs.clear();
+                self.waits.clear();
+                self.signals.clear();
                 self.finished = Some(*finish);
             }
             Change::RecordStep(record) => self.records.push(*record),
             Change::RecordAttempt(record) => self.attempts.push(*record),
-            Change::PutEvent(event, admits) => {
-                assert_eq!(event.body, EventBody::Lifecycle(self.run.id));
-                self.events.push((*event, admits));
+            Change::PutEvent(event, admits) => self.events.push((*event, admits)),
+            Change::PutWait(wait) => drop(self.waits.insert(wait.job, *wait)),
+            Change::PutSignal(name, job) => drop(self.signals.insert(name, job)),
+            Change::RemoveWait(job) => {
+                self.waits.remove(&job);
+                self.signals.retain(|_, waiting| *waiting != job);
             }
-            Change::StartRun { .. } => {}
+            Change::Invoke(invoke) => {
+                if self.holds(&invoke.job, When::Unrecorded, recorded) && !self.jobs.contains_key(&invoke.job.id) {
+                    self.jobs.insert(invoke.job.id, invoke.job.clone());
+                    self.invokes.push(*invoke);
+                }
+            }
+            Change::StartRun { .. }
+            | Change::PutDefer(..)
+            | Change::AbortDefer(..)
+            | Change::PutMetadata(_)
+            | Change::Resume(..) => {}
             other => panic!("the planner has no business with {other:?}"),
         }
     }
@@ -322,6 +382,15 @@ impl Model {
     }
 }
 
+/// What the engine hands over for a job that waits.
+fn resolved(item: &QueueItem) -> Resolved {
+    match item.resolution.as_deref() {
+        None => Resolved::TimedOut,
+        Some(Resolution::Value(value)) => Resolved::Value(value.clone()),
+        Some(other) => panic!("{other:?} is read from the store"),
+    }
+}
+
 pub(super) fn op(op: Op, id: &str) -> OpReport {
     OpReport {
         op,
@@ -332,6 +401,7 @@ pub(super) fn op(op: Op, id: &str) -> OpReport {
         input: None,
         data: None,
         error: None,
+        metadata: Vec::new(),
         timing: None,
     }
 }

@@ -27,7 +27,7 @@ fn a_function_without_steps_ends_with_its_first_call() {
 fn the_end_of_a_simple_run_takes_no_more_changes_than_needed() {
     let model = Model::new();
     let item = model.next().unwrap();
-    let transition = model.with_planning(&item, START, |planning| plan::plan(planning, Ok(returned("1"))));
+    let transition = model.with_planning(&item, START, |planning| plan::plan(planning, &Ok(returned("1"))));
     assert_eq!(transition.require, [Requirement::Generation(item.id, 1)]);
     assert!(
         matches!(&transition.changes[..], [Change::FinishRun(_), Change::PutEvent(_, admits)] if admits.is_empty()),
@@ -53,14 +53,14 @@ fn each_step_is_followed_by_one_discovery() {
 fn a_step_costs_four_changes_at_first_and_three_later() {
     let mut model = Model::new();
     let start = model.next().unwrap();
-    let transition = model.with_planning(&start, START, |planning| plan::plan(planning, Ok(ops(vec![ran("a")]))));
+    let transition = model.with_planning(&start, START, |planning| plan::plan(planning, &Ok(ops(vec![ran("a")]))));
     assert!(matches!(
         &transition.changes[..],
         [Change::RemoveJob(_), Change::RecordStep(_), Change::PutJob(..), Change::StartRun { .. }]
     ));
     model.commit(transition).unwrap();
     let next = model.next().unwrap();
-    let transition = model.with_planning(&next, START, |planning| plan::plan(planning, Ok(ops(vec![ran("b")]))));
+    let transition = model.with_planning(&next, START, |planning| plan::plan(planning, &Ok(ops(vec![ran("b")]))));
     assert_eq!(transition.changes.len(), 3);
 }
 

@@ -18,6 +18,7 @@ fn expected(op: Op) -> OpReport {
         input: None,
         data: None,
         error: None,
+        metadata: Vec::new(),
         timing: None,
     }
 }

@@ -1,0 +1,124 @@
+//! `/v1/cancellations`: many runs of a function are cancelled at once.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{HeaderMap, Response};
+use inngest_core::{Function, Millis};
+use inngest_executor::engine::{CancellationError, NewCancellation};
+use inngest_executor::registry::Registry;
+use inngest_expr::date;
+use inngest_state::Cancellation;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ACCOUNT, ENVIRONMENT, envelope, rfc3339, rfc3339_or_null};
+use crate::error::{ApiError, json_reply};
+use crate::{Api, body};
+
+/// Clocks of callers may be ahead of ours by so much.
+const TOLERANCE: Duration = Duration::from_secs(5);
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Request {
+    app_id: String,
+    function_id: String,
+    started_after: Option<String>,
+    started_before: Option<String>,
+    #[serde(rename = "if")]
+    condition: Option<String>,
+}
+
+pub(crate) async fn create(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
+    let body = body::read_whole(&headers, body, BODY_BYTES_MAX).await?;
+    let invalid = || ApiError::bad_request("Invalid cancellation request");
+    let request: Request = serde_json::from_slice(&body).map_err(|_| invalid())?;
+    let time = |text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => date::parse(text).map(Some).ok_or_else(invalid),
+    };
+    let (after, before) = (time(&request.started_after)?, time(&request.started_before)?);
+    let before = check(&request, after, before, api.engine.ids().now())?;
+    let registry = api.engine.registry();
+    let function = function(&registry, &request).ok_or_else(|| ApiError::not_found("function not found"))?;
+    let new = NewCancellation {
+        function: function.id,
+        started_after: after,
+        started_before: before,
+        condition: request.condition.filter(|text| !text.is_empty()),
+    };
+    let done = api.engine.cancel_many(new).await.map_err(|error| match error {
+        CancellationError::Store(error) => error.into(),
+        error => ApiError::bad_request(error.to_string()),
+    })?;
+    Ok(envelope(api.engine.ids(), &render(&done, Some(function))))
+}
+
+fn check(request: &Request, after: Option<Millis>, before: Option<Millis>, now: Millis) -> Result<Millis, ApiError> {
+    let rules = [
+        (request.app_id.is_empty(), "app_id is required"),
+        (request.function_id.is_empty(), "function_id is required"),
+        (before.is_none(), "started_before is required"),
+        (before.is_some_and(|before| before > now.plus(TOLERANCE)), "started_before must be in the past"),
+        (
+            after.zip(before).is_some_and(|(after, before)| after >= before),
+            "started_after must be before started_before",
+        ),
+    ];
+    let problems: Vec<&str> = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, text)| text).collect();
+    match before {
+        Some(before) if problems.is_empty() => Ok(before),
+        _ => Err(ApiError::bad_request(problems.join("\n"))),
+    }
+}
+
+/// By slug, with or without the name of the app in front.
+fn function<'r>(registry: &'r Registry, request: &Request) -> Option<&'r Arc<Function>> {
+    let whole = format!("{}-{}", request.app_id, request.function_id);
+    [&*request.function_id, &whole].into_iter().filter_map(|slug| registry.by_slug(slug)).find(|function| {
+        registry
+            .app(&function.app)
+            .is_some_and(|app| *app.name == *request.app_id || app.id.to_string() == request.app_id)
+    })
+}
+
+/// A bare array.
+pub(crate) async fn list(State(api): State<Api>) -> Result<Response<Body>, ApiError> {
+    let registry = api.engine.registry();
+    let all = api.engine.history().cancellations().await?;
+    let shown = all.iter().map(|cancellation| render(cancellation, registry.function(&cancellation.function)));
+    Ok(json_reply(200, &shown.collect::<Value>()))
+}
+
+pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
+    if id.parse::<ulid::Ulid>().is_err() {
+        return Err(ApiError::bad_request("Invalid cancellation ID"));
+    }
+    if api.engine.forget_cancellation(&id).await? {
+        Ok(envelope(api.engine.ids(), &json!({ "ok": true })))
+    } else {
+        Err(ApiError::not_found("Cancellation not found"))
+    }
+}
+
+fn render(cancellation: &Cancellation, function: Option<&Arc<Function>>) -> Value {
+    json!({
+        "id": cancellation.id,
+        "name": null,
+        "kind": "bulk_run",
+        "cause": "API",
+        "account_id": ACCOUNT,
+        "environment_id": ENVIRONMENT,
+        "app_id": function.map(|function| function.app.to_string()),
+        "function_internal_id": cancellation.function.to_string(),
+        "function_id": function.map(|function| &*function.slug),
+        "started_after": rfc3339_or_null(cancellation.started_after),
+        "started_before": rfc3339(cancellation.started_before),
+        "if": cancellation.condition,
+        "created_at": rfc3339(cancellation.created_at),
+        "done_at": rfc3339_or_null(cancellation.done_at),
+    })
+}

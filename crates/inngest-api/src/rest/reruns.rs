@@ -1,0 +1,111 @@
+//! `POST /v2/runs/{id}/rerun` and `POST /v1/reruns`: runs once more.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{HeaderMap, Response};
+use inngest_core::{Millis, Payload, RunStatus, limits};
+use inngest_executor::engine::{FromStep, RerunError};
+use inngest_expr::date;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::envelope;
+use super::runs::parse_id;
+use crate::error::{ApiError, json_reply};
+use crate::{Api, body};
+
+/// Runs that one request starts at most, unless it says less.
+const MANY_MAX: usize = 10_000;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct One<'b> {
+    #[serde(borrow)]
+    from_step: Option<Step<'b>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Step<'b> {
+    step_id: String,
+    #[serde(borrow)]
+    input: Option<&'b RawValue>,
+}
+
+pub(crate) async fn one(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let run = parse_id(&id)?;
+    let body = body::read_whole(&headers, body, limits::STEP_INPUT_BYTES_MAX).await?;
+    let text = if body.iter().all(u8::is_ascii_whitespace) { &b"{}"[..] } else { &body };
+    let request: One<'_> = serde_json::from_slice(text)
+        .map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
+    let from = match request.from_step {
+        None => None,
+        Some(step) if step.step_id.is_empty() => return Err(ApiError::bad_request("Step ID is required")),
+        Some(step) => Some(FromStep {
+            step: step.step_id,
+            input: step.input.map(|input| Payload::copy_from_slice(input.get().as_bytes())),
+        }),
+    };
+    let new = api.engine.rerun(run, from.as_ref()).await.map_err(refused)?;
+    Ok(json_reply(200, &json!({ "data": { "runId": new.to_string() } })))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Many {
+    function_id: String,
+    status: Vec<String>,
+    queued_after: Option<String>,
+    queued_before: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `{"function_id":"app-fn","status":["Failed"],"queued_after":"..","queued_before":"..","limit":100}`: only ended
+/// runs that were scheduled before the request; all ended ones when no status is given.
+pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
+    let body = body::read_whole(&headers, body, 64 * 1024).await?;
+    let request: Many = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
+    let registry = api.engine.registry();
+    let function = registry.by_slug(&request.function_id);
+    let function = function.ok_or_else(|| ApiError::not_found("function not found"))?.id;
+    let time = |name: &str, text: &Option<String>| match text.as_deref() {
+        None => Ok(None),
+        Some(text) => {
+            let at = date::parse(text).ok_or_else(|| ApiError::bad_request(format!("{name} must be a date")))?;
+            Ok::<_, ApiError>(Some(at))
+        }
+    };
+    let final_status = |text: &String| {
+        let found = RunStatus::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text));
+        let found = found.filter(|status| status.is_final());
+        found.ok_or_else(|| ApiError::bad_request(format!("Invalid status: {text}; a final one is expected")))
+    };
+    let mut statuses = request.status.iter().map(final_status).collect::<Result<Vec<_>, _>>()?;
+    if statuses.is_empty() {
+        statuses = RunStatus::ALL.into_iter().filter(|status| status.is_final()).collect();
+    }
+    // The new runs are not among those to be run again.
+    let before_now = Millis(api.engine.ids().now().0 - 1);
+    let until = time("queued_before", &request.queued_before)?.unwrap_or(before_now).min(before_now);
+    let from = time("queued_after", &request.queued_after)?;
+    let max = request.limit.unwrap_or(MANY_MAX).min(MANY_MAX);
+    let count = api.engine.rerun_many(function, statuses, from, until, max).await.map_err(refused)?;
+    Ok(envelope(api.engine.ids(), &json!({ "count": count })))
+}
+
+fn refused(error: RerunError) -> ApiError {
+    match error {
+        RerunError::UnknownRun(_) | RerunError::UnknownFunction(_) => ApiError::not_found(error.to_string()),
+        RerunError::UnknownStep | RerunError::AmbiguousStep | RerunError::BadInput => {
+            ApiError::bad_request(error.to_string())
+        }
+        RerunError::Store(error) => error.into(),
+    }
+}

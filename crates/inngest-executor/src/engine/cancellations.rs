@@ -1,0 +1,125 @@
+//! Requests to cancel many runs: stored first, then worked on run by run, also after a restart.
+
+use inngest_core::{FunctionId, Millis, RunStatus};
+use inngest_expr::expression::{Expression, Roots};
+use inngest_state::history::RunFilter;
+use inngest_state::{Cancellation, Change, StoreError};
+use serde_json::Value;
+
+use super::Engine;
+
+/// Runs looked at between two notes of how far it went.
+const PAGE: usize = 200;
+
+/// Runs of a function that are to be cancelled.
+#[derive(Clone, Debug)]
+pub struct NewCancellation {
+    /// Which function.
+    pub function: FunctionId,
+    /// Runs scheduled at or after.
+    pub started_after: Option<Millis>,
+    /// Runs scheduled at or before.
+    pub started_before: Millis,
+    /// Only runs whose first event satisfies this.
+    pub condition: Option<String>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CancellationError {
+    /// The condition does not compile (400).
+    #[error("invalid expression: {0}")]
+    Condition(String),
+    /// The store failed (503).
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// Cancels every run that the request names, and returns it with its id. It is on disk before the first run is
+    /// cancelled, and all are cancelled when this resolves.
+    pub async fn cancel_many(&self, new: NewCancellation) -> Result<Cancellation, CancellationError> {
+        let NewCancellation { function, started_after, started_before, condition } = new;
+        if let Some(text) = &condition {
+            Expression::compile(text, Roots::Event).map_err(|error| CancellationError::Condition(error.to_string()))?;
+        }
+        let now = self.ids().now();
+        let cancellation = Cancellation {
+            id: self.ids().event(now).to_string(),
+            function,
+            started_after,
+            started_before,
+            condition,
+            created_at: now,
+            cursor: None,
+            done_at: None,
+        };
+        self.commit_freely(vec![Change::PutCancellation(Box::new(cancellation.clone()))]).await?;
+        Ok(self.carry_out(cancellation).await?)
+    }
+
+    /// Removes a request from the list; runs it cancelled stay cancelled. False when it is unknown.
+    pub async fn forget_cancellation(&self, id: &str) -> Result<bool, StoreError> {
+        let known = self.history().cancellations().await?.iter().any(|cancellation| cancellation.id == id);
+        if known {
+            self.commit_freely(vec![Change::RemoveCancellation(id.to_owned())]).await?;
+        }
+        Ok(known)
+    }
+
+    /// Carries out what an earlier process could not finish.
+    pub(super) async fn continue_cancellations(self) {
+        let open = match self.history().cancellations().await {
+            Ok(all) => all.into_iter().filter(|cancellation| cancellation.done_at.is_none()),
+            Err(error) => return tracing::error!(%error, "requests to cancel runs could not be read"),
+        };
+        for cancellation in open {
+            if let Err(error) = self.carry_out(cancellation).await {
+                tracing::error!(%error, "a request to cancel runs could not be carried out; it is tried again at the next start");
+            }
+        }
+    }
+
+    async fn carry_out(&self, mut cancellation: Cancellation) -> Result<Cancellation, StoreError> {
+        let condition = cancellation.condition.as_deref().map(|text| Expression::compile(text, Roots::Event));
+        // It compiled when it was accepted; should it not any more, nothing is cancelled.
+        let condition = condition.transpose().map_err(|error| StoreError::Other(error.to_string()))?;
+        loop {
+            let filter = RunFilter {
+                statuses: vec![RunStatus::Scheduled, RunStatus::Running],
+                functions: Some(vec![cancellation.function]),
+                queued_after: cancellation.started_after,
+                queued_before: Some(cancellation.started_before),
+                ascending: true,
+                cursor: cancellation.cursor,
+                limit: PAGE,
+                ..RunFilter::default()
+            };
+            let page = self.history().runs(filter).await?;
+            for run in &page {
+                if self.satisfies(run.event_ids.first(), condition.as_ref()).await? {
+                    self.cancel(run.id).await?;
+                }
+            }
+            match page.last() {
+                Some(last) => cancellation.cursor = Some(last.id),
+                None => cancellation.done_at = Some(self.ids().now()),
+            }
+            self.commit_freely(vec![Change::PutCancellation(Box::new(cancellation.clone()))]).await?;
+            if cancellation.done_at.is_some() {
+                return Ok(cancellation);
+            }
+        }
+    }
+
+    async fn satisfies(
+        &self,
+        event: Option<&inngest_core::EventId>,
+        condition: Option<&Expression>,
+    ) -> Result<bool, StoreError> {
+        let (Some(event), Some(condition)) = (event, condition) else { return Ok(condition.is_none()) };
+        let Some(record) = self.history().event(*event).await? else { return Ok(false) };
+        let event = serde_json::from_slice(&record.body).unwrap_or(Value::Null);
+        Ok(condition.matches(&event, self.ids().now()).unwrap_or(false))
+    }
+}

@@ -1,0 +1,69 @@
+//! `timeouts.start` and `timeouts.finish`: a run that is too late is cancelled.
+//!
+//! The timers are jobs. What they find is held against the configuration of that moment: a timeout that was
+//! taken out does nothing, one that was extended is waited for anew.
+
+use inngest_core::Millis;
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem};
+use inngest_state::{Change, Requirement, Transition, When};
+
+use super::{Planning, cancel_by_job};
+use crate::rules::Rules;
+
+/// Decides about a deadline whose time has come: it was missed, was extended, or does not count any more.
+#[must_use]
+pub fn deadline(planning: &Planning<'_>, deadline: Deadline) -> Transition {
+    let item = planning.item;
+    let change = match at(planning, deadline) {
+        Some(at) if at <= planning.now => return cancel_by_job(planning),
+        Some(at) => {
+            let later = QueueItem { due: at, generation: item.generation + 1, ..item.clone() };
+            Change::PutJob(later, When::Always)
+        }
+        None => Change::RemoveJob(item.id),
+    };
+    Transition { require: vec![Requirement::Generation(item.id, item.generation)], changes: vec![change] }
+}
+
+/// Whether the run has missed one of its deadlines already.
+pub(super) fn is_missed(planning: &Planning<'_>) -> bool {
+    [Deadline::Start, Deadline::Finish]
+        .into_iter()
+        .any(|deadline| at(planning, deadline).is_some_and(|at| at <= planning.now))
+}
+
+/// What must be stored before the first call of a run that must finish in time; `None` when nothing must.
+#[must_use]
+pub fn first_call(planning: &Planning<'_>) -> Option<Transition> {
+    let within = rules(planning)?.finish_within.filter(|_| planning.run.started_at.is_none())?;
+    let Planning { run, item, now, .. } = *planning;
+    let job = QueueItem {
+        due: now.plus(within),
+        ..QueueItem::new(
+            JobId::deadline(run.id, Deadline::Finish),
+            item.function,
+            JobKind::Deadline(Deadline::Finish),
+            now,
+        )
+    };
+    let changes = vec![
+        Change::StartRun { run: run.id, at: now },
+        Change::RemoveJob(JobId::deadline(run.id, Deadline::Start)),
+        Change::PutJob(job, When::Always),
+    ];
+    Some(Transition { require: vec![Requirement::Generation(item.id, item.generation)], changes })
+}
+
+/// When the run must have got there; `None` when it did, or need not.
+fn at(planning: &Planning<'_>, deadline: Deadline) -> Option<Millis> {
+    let (run, rules) = (planning.run, rules(planning)?);
+    match deadline {
+        Deadline::Start if run.started_at.is_none() => Some(run.id.timestamp().plus(rules.start_within?)),
+        Deadline::Start => None,
+        Deadline::Finish => Some(run.started_at?.plus(rules.finish_within?)),
+    }
+}
+
+fn rules<'p>(planning: &'p Planning<'_>) -> Option<&'p Rules> {
+    planning.registry.rules(&planning.item.function)
+}

@@ -1,0 +1,139 @@
+//! `InvokeFunction`: another function runs, and its result is that of the step.
+
+use inngest_core::{Payload, RunStatus, canonical};
+use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
+use inngest_state::{Change, Invoke, StepOp};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{opts, wrap};
+use crate::plan::draft::{Draft, Result};
+use crate::plan::internal_event::{self, Invocation};
+use crate::plan::resolve::Resolved;
+use crate::response::OpReport;
+use crate::routing;
+
+/// `InngestInvokeTimeoutError`, as SDKs compare it.
+const TIMED_OUT: &[u8] = br#"{"error":{"error":"InngestInvokeTimeoutError: Timed out waiting for invoked function to complete","message":"Timed out waiting for invoked function to complete","name":"InngestInvokeTimeoutError"}}"#;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Opts<'a> {
+    function_id: Option<String>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    timeout: Option<String>,
+}
+
+pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
+    let planning = draft.planning;
+    let opts: Opts<'_> = match opts(report) {
+        Ok(opts) => opts,
+        Err(problem) => return draft.fail_options(report, &problem),
+    };
+    let timeout = opts.timeout.as_deref().filter(|text| !text.is_empty());
+    let Some(until) = draft.deadline(report, timeout) else { return };
+    let name = opts.function_id.unwrap_or_default();
+    let invocation = invocation(opts.payload.map_or("", RawValue::get));
+    let correlation_id = format!("{}.{}", planning.run.id, report.id);
+    let own = json!({
+        "correlation_id": correlation_id,
+        "expire": until.0,
+        "fn_id": name,
+        "name": *report.display_name,
+        "source_app_id": planning.function.app.to_string(),
+        "source_fn_id": planning.function.id.to_string(),
+        "source_fn_v": planning.function.version,
+    });
+    let (ids, now, registry) = (planning.ids, planning.now, planning.registry);
+    let event = internal_event::invoked(ids.event(now), &invocation, &own, now);
+    let mut admits = routing::admit(registry, &event, now, ids);
+    let Some(function) = registry.invocable(&name) else {
+        return not_found(draft, report, &name, &correlation_id, Change::PutEvent(Box::new(event), admits));
+    };
+    // The function may also be triggered by such events: it starts once.
+    admits.retain(|admit| admit.function != function.id);
+    let inngest_core::event::EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
+    let mut admit = routing::admission(registry, function, &event, || &**body, now, ids);
+    admit.correlation_id = Some(correlation_id.into());
+    admits.push(admit);
+    let id = JobId::wait(planning.run.id, &report.id);
+    let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Invoke), until);
+    if draft.wants(&job) {
+        draft.jobs += 1;
+        draft.changes.push(Change::Invoke(Box::new(Invoke { job, event, admits })));
+    }
+}
+
+/// The step fails at once; who listens for the end of the invoked function hears of it.
+fn not_found(draft: &mut Draft<'_>, report: &OpReport, name: &str, correlation_id: &str, invoked: Change) {
+    if draft.is_recorded(&report.id) {
+        draft.repeated = true;
+        return;
+    }
+    let (ids, now, registry) = (draft.planning.ids, draft.planning.now, draft.planning.registry);
+    let message = format!("could not find function with ID: {name}");
+    let finished = internal_event::not_started(&message, Some(correlation_id), ids, now);
+    let admits = routing::admit(registry, &finished, now, ids);
+    draft.changes.push(invoked);
+    draft.changes.push(Change::PutEvent(Box::new(finished), admits));
+    record(draft, StepRef::from(report), error("Error", &message), true);
+}
+
+pub(in crate::plan) fn resolve(draft: &mut Draft<'_>, with: Resolved) {
+    let Some(step) = draft.planning.item.step().cloned() else { return };
+    let (value, failed) = match with {
+        Resolved::Run { status: RunStatus::Completed, output, .. } => {
+            (wrap("data", output.as_deref().unwrap_or(b"null")), false)
+        }
+        Resolved::Run { status: RunStatus::Failed, error: Some(error), .. } => (wrap("error", &error), true),
+        Resolved::Run { id, status, .. } => {
+            let what = status.as_str().to_lowercase();
+            (error("InngestInvokeError", &format!("The invoked run {id} was {what}")), true)
+        }
+        Resolved::Value(value) | Resolved::Event(value) => (value, false),
+        Resolved::TimedOut => (Payload::from_static(TIMED_OUT), true),
+    };
+    record(draft, step, value, failed);
+}
+
+fn record(draft: &mut Draft<'_>, step: StepRef, value: Payload, failed: bool) {
+    draft.record(Result { step, op: StepOp::Invoke, value, failed, input: None, timing: None });
+}
+
+fn error(name: &str, message: &str) -> Payload {
+    let mut inner = b"{\"message\":".to_vec();
+    canonical::write_string(&mut inner, message);
+    inner.extend_from_slice(b",\"name\":");
+    canonical::write_string(&mut inner, name);
+    inner.push(b'}');
+    wrap("error", &inner)
+}
+
+/// What is passed on. Members of an unexpected type are left out.
+fn invocation(payload: &str) -> Invocation {
+    let payload = payload.as_bytes();
+    let mut invocation = Invocation::default();
+    if payload.first() != Some(&b'{') {
+        return invocation;
+    }
+    for (key, value) in canonical::fields(payload) {
+        let copy = || Some(Payload::copy_from_slice(value));
+        match (key.as_ref(), value.first()) {
+            ("data", Some(b'{')) => invocation.data = copy(),
+            ("user", Some(b'{')) => invocation.user = copy(),
+            ("meta", Some(b'{')) => invocation.meta = copy(),
+            ("v", Some(b'"')) if value.len() > 2 => invocation.v = copy(),
+            ("id", Some(b'"')) => {
+                invocation.external_id = serde_json::from_slice(value).ok().filter(|id: &String| !id.is_empty());
+            }
+            ("ts", Some(_)) => {
+                let ts: Option<i64> = serde_json::from_slice(value).ok();
+                invocation.ts = ts.filter(|ts| *ts > 0).map(inngest_core::Millis);
+            }
+            _ => {}
+        }
+    }
+    invocation
+}

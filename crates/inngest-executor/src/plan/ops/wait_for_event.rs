@@ -1,0 +1,74 @@
+//! `WaitForEvent`: the step is resolved by the first event of a name that satisfies a condition, or by `null` when
+//! none comes in time.
+
+use inngest_core::limits;
+use inngest_expr::expression::Roots;
+use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
+use inngest_state::{Change, Effect, EventWait, StepOp};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{NULL, opts};
+use crate::plan::draft::{Draft, Result};
+use crate::plan::resolve::Resolved;
+use crate::plan::server_error::ServerError;
+use crate::response::OpReport;
+use crate::routing;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Opts {
+    event: Option<String>,
+    timeout: Option<String>,
+    #[serde(rename = "if")]
+    condition: Option<String>,
+}
+
+pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
+    let planning = draft.planning;
+    let opts: Opts = match opts(report) {
+        Ok(opts) => opts,
+        Err(problem) => return draft.fail_options(report, &problem),
+    };
+    let event = opts.event.filter(|event| !event.is_empty()).or_else(|| report.name.as_deref().map(str::to_owned));
+    let Some(event) = event.filter(|event| !event.is_empty()) else {
+        return draft.fail_options(report, "WaitForEvent names no event");
+    };
+    let Some(until) = draft.deadline(report, Some(opts.timeout.as_deref().unwrap_or_default())) else { return };
+    if until > planning.now.plus(limits::SLEEP_MAX) {
+        let text = opts.timeout.unwrap_or_default();
+        return draft.fail_run(ServerError::wait_too_long(&text));
+    }
+    let condition = match opts.condition.filter(|text| !text.is_empty()) {
+        None => Some(None),
+        Some(text) => match planning.expressions.compile(&text, Roots::EventAndAsync) {
+            Ok(expression) => {
+                let trigger = planning.run.events.first().and_then(|event| serde_json::from_slice(event).ok());
+                routing::condition(&expression, &trigger.unwrap_or(Value::Null)).map(Some)
+            }
+            Err(error) => return draft.fail_run(ServerError::invalid_condition(error.to_string())),
+        },
+    };
+    let id = JobId::wait(planning.run.id, &report.id);
+    let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Event), until);
+    let function = job.function;
+    // A condition that can never hold leaves only the timeout.
+    if draft.put(job)
+        && let Some(condition) = condition
+    {
+        let wait = EventWait { job: id, function, event: event.into(), condition, until, effect: Effect::Resume };
+        draft.changes.push(Change::PutWait(Box::new(wait)));
+    }
+}
+
+pub(in crate::plan) fn resolve(draft: &mut Draft<'_>, with: Resolved) {
+    let Some(step) = draft.planning.item.step().cloned() else { return };
+    let value = match with {
+        Resolved::Event(event) | Resolved::Value(event) => event,
+        Resolved::TimedOut | Resolved::Run { .. } => {
+            draft.changes.push(Change::RemoveWait(draft.planning.item.id));
+            NULL
+        }
+    };
+    draft.record(Result { step, op: StepOp::WaitForEvent, value, failed: false, input: None, timing: None });
+}

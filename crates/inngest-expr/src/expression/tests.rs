@@ -1,0 +1,183 @@
+//! Properties of all expressions, and what the case files do not show.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const NOW: Millis = Millis(1_800_000_000_000);
+
+fn condition(text: &str) -> Expression {
+    Expression::compile(text, Roots::EventAndAsync).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn three_equals_signs_are_answered_as_by_the_go_server() {
+    let error = Expression::compile("event.data.userId === async.data.userId", Roots::EventAndAsync).unwrap_err();
+    let expected = "error compiling expression: ERROR: <input>:1:21: Syntax error: token recognition error at: '= '\n | event.data.userId === async.data.userId\n | ....................^";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn only_declared_variables_may_be_named() {
+    assert!(Expression::compile("async.data.x == 1", Roots::Event).is_err());
+    assert!(Expression::compile("invalid", Roots::EventAndAsync).is_err());
+    assert!(Expression::parse("throttled").is_ok(), "a key may be any word");
+}
+
+#[test]
+fn what_is_too_long_or_too_deep_is_refused() {
+    for text in [
+        format!("event.data.x == '{}'", "x".repeat(TEXT_BYTES_MAX)),
+        format!("{}1{}", "(".repeat(200), ")".repeat(200)),
+        format!("{}true", "!".repeat(200)),
+        format!("{}1", "-".repeat(200)),
+        format!("event{}", "[0]".repeat(200)),
+        format!("event{}", ".a(1)".repeat(200)),
+    ] {
+        assert!(Expression::parse(&text).is_err(), "{}", &text[..40]);
+    }
+}
+
+#[test]
+fn loops_in_loops_are_bounded() {
+    let list: Vec<u32> = (0..2_000).collect();
+    let event = json!({ "data": { "l": list } });
+    let text = "event.data.l.exists(a, event.data.l.exists(b, event.data.l.exists(c, false)))";
+    let error = Expression::compile(text, Roots::Event).unwrap().matches(&event, NOW);
+    assert!(error.is_err_and(|error| error.to_string().contains("items")));
+}
+
+#[test]
+fn anchors_are_the_most_selective_part() {
+    let event = json!({ "data": { "id": "x", "n": 1 } });
+    let table = [
+        ("event.data.id == async.data.id", r#"[("/data/id", Equal(Text("x")))]"#),
+        ("async.data.n > 5 && async.data.id == event.data.id", r#"[("/data/id", Equal(Text("x")))]"#),
+        (
+            "async.data.a == 1 || async.data.b == true",
+            r#"[("/data/a", Equal(Number(1.0))), ("/data/b", Equal(Bool(true)))]"#,
+        ),
+        ("!(async.data.a != 'z')", r#"[("/data/a", Equal(Text("z")))]"#),
+        ("5 < async.data.n", r#"[("/data/n", Above(Number(5.0), false))]"#),
+        ("async.data.n < 5", r#"[("/data/n", Below(Number(5.0), false)), ("/data/n", Missing)]"#),
+        ("async.data.n >= 0", r#"[("/data/n", Above(Number(0.0), true)), ("/data/n", Missing)]"#),
+        ("event.data.gone == async.data.gone", r#"[("/data/gone", Missing)]"#),
+        ("async.data.ok", r#"[("/data/ok", Equal(Bool(true)))]"#),
+        ("async.data.s in ['a', 2]", r#"[("/data/s", Equal(Text("a"))), ("/data/s", Equal(Number(2.0)))]"#),
+        ("'a' in async.data.s", r#"[("/data/s", Member(Text("a")))]"#),
+        ("event.data.n == 1 && async.data.id == 'y'", r#"[("/data/id", Equal(Text("y")))]"#),
+    ];
+    for (text, expected) in table {
+        let expression = condition(text);
+        let Anchors::OneOf(anchors) = expression.anchors(&expression.bind(&event)) else { panic!("{text}") };
+        let shown: Vec<_> = anchors.into_iter().map(|anchor| (anchor.path, anchor.test)).collect();
+        assert_eq!(format!("{shown:?}"), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("event.data.n == 2 && async.data.id == 'y'", Anchors::Never),
+        ("false", Anchors::Never),
+        ("1", Anchors::Never),
+        ("true", Anchors::Any),
+        ("async.data.a != 1", Anchors::Any),
+        ("async.data.a == async.data.b", Anchors::Any),
+        ("async.data.l.exists(x, x == 1)", Anchors::Any),
+        ("now() > date('2020-01-01')", Anchors::Any),
+    ] {
+        let expression = condition(text);
+        assert_eq!(expression.anchors(&expression.bind(&event)), expected, "{text}");
+    }
+}
+
+fn scalar() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        Just(json!(null)),
+        Just(json!(0)),
+        Just(json!(1)),
+        Just(json!(-1.5)),
+        Just(json!(7)),
+        Just(json!("")),
+        Just(json!("a")),
+        Just(json!("b")),
+        Just(json!(true)),
+        Just(json!(false)),
+        Just(json!([1, "a", null])),
+        Just(json!({ "a": 1 })),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Json> {
+    proptest::collection::btree_map(prop_oneof![Just("x"), Just("y"), Just("z")], scalar(), 0..3)
+        .prop_map(|data| json!({ "name": "e", "data": data, "user": {} }))
+}
+
+fn part() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("async.data.x"),
+        Just("async.data.y"),
+        Just("event.data.x"),
+        Just("event.data.y"),
+        Just("1"),
+        Just("0"),
+        Just("-1"),
+        Just("'a'"),
+        Just("''"),
+        Just("true"),
+        Just("false"),
+        Just("null"),
+        Just("1.5"),
+        Just("async.data.x.q"),
+    ]
+    .prop_map(str::to_owned)
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    let comparison =
+        (part(), prop_oneof![Just("=="), Just("!="), Just("<"), Just("<="), Just(">"), Just(">=")], part())
+            .prop_map(|(a, op, b)| format!("({a} {op} {b})"));
+    let member = (part(), part()).prop_map(|(a, b)| format!("({a} in [{b}, 'b'])"));
+    let within = part().prop_map(|a| format!("({a} in async.data.x)"));
+    let plain = prop_oneof![Just("(async.data.x)".to_owned()), Just("(event.data.y)".to_owned())];
+    let leaf = prop_oneof![4 => comparison, 1 => member, 1 => within, 1 => plain];
+    leaf.prop_recursive(3, 12, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} && {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} || {b})")),
+            inner.clone().prop_map(|a| format!("!{a}")),
+            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// The same answer with and without an index.
+    #[test]
+    fn whatever_matches_has_an_anchor(text in expression(), trigger in event(), later in event()) {
+        let Ok(expression) = Expression::compile(&text, Roots::EventAndAsync) else { return Ok(()) };
+        let bindings = expression.bind(&trigger);
+        let stored = Bindings::from_json(&bindings.to_json()).unwrap();
+        prop_assert_eq!(&stored, &bindings);
+        if expression.matches_bound(&stored, &later, NOW) == Ok(true) {
+            match expression.anchors(&stored) {
+                Anchors::Any => {}
+                Anchors::Never => prop_assert!(false, "{} matches {}", text, later),
+                Anchors::OneOf(anchors) => {
+                    prop_assert!(anchors.iter().any(|anchor| anchor.holds(&later)), "{} {:?} {}", text, anchors, later);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_odd(text in "[a-z0-9 .,:?!=<>&|+*/%()\\[\\]{}'\"\\\\-]{0,60}", data in event()) {
+        if let Ok(expression) = Expression::parse(&text) {
+            let _any_outcome = expression.evaluate(&data, Some(&data), NOW);
+            let bindings = expression.bind(&data);
+            let _any_outcome = expression.matches_bound(&bindings, &data, NOW);
+            let _any_anchors = expression.anchors(&bindings);
+        }
+        let _any_outcome = Expression::compile(&text, Roots::Event);
+    }
+}

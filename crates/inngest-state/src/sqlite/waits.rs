@@ -1,0 +1,344 @@
+//! Who waits for an event or a signal, inside the writer's open transaction.
+//!
+//! An event is looked up, not compared: each wait is listed under tests of which one must hold, and an event
+//! looks up its own values under the few (path, test) pairs that exist for its name. So the cost of an event
+//! grows with the number of those who may match it, not with the number of those who wait.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use inngest_core::{Event, FunctionId, Millis, RunId};
+use inngest_expr::expression::{Anchor, Bindings, Cache, Roots, Scalar, Test};
+use inngest_queue::JobId;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, ToSql, params};
+use serde_json::Value;
+
+use super::{codec, render};
+use crate::transition::{Condition, Effect, EventWait};
+
+/// Distinct conditions that are kept compiled.
+const COMPILED_MAX: usize = 1_024;
+
+/// Someone for whom an event counts.
+pub(super) struct Matched {
+    pub(super) job: JobId,
+    pub(super) function: FunctionId,
+    pub(super) effect: Effect,
+}
+
+pub(super) struct Waits<'c> {
+    connection: &'c Connection,
+    /// Names for which somebody may wait: most events are done with a look here.
+    names: HashSet<Arc<str>>,
+    /// Whether a signal may be waited for.
+    signals: bool,
+    conditions: Cache,
+    put: Statement<'c>,
+    put_test: Statement<'c>,
+    get: Statement<'c>,
+    remove: Statement<'c>,
+    remove_tests: Statement<'c>,
+    remove_run: Statement<'c>,
+    remove_tests_of_run: Statement<'c>,
+    next_test: Statement<'c>,
+    put_signal: Statement<'c>,
+    signal: Statement<'c>,
+    remove_signal: Statement<'c>,
+    remove_signals_of_run: Statement<'c>,
+}
+
+impl<'c> Waits<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let sql = |text: &str| connection.prepare(text);
+        let mut waits = Self {
+            connection,
+            names: HashSet::new(),
+            signals: true,
+            conditions: Cache::new(COMPILED_MAX),
+            put: sql(
+                "INSERT OR REPLACE INTO waits (run_id, key, function_id, event, expression, bindings, until, effect) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
+            )?,
+            put_test: sql("INSERT OR IGNORE INTO wait_tests (event, path, test, value, run_id, key) \
+                 VALUES (?1,?2,?3,?4,?5,?6)")?,
+            get: sql(
+                "SELECT function_id, expression, bindings, until, effect FROM waits WHERE run_id = ?1 AND key = ?2",
+            )?,
+            remove: sql("DELETE FROM waits WHERE run_id = ?1 AND key = ?2")?,
+            remove_tests: sql("DELETE FROM wait_tests WHERE run_id = ?1 AND key = ?2")?,
+            remove_run: sql("DELETE FROM waits WHERE run_id = ?1")?,
+            remove_tests_of_run: sql("DELETE FROM wait_tests WHERE run_id = ?1")?,
+            next_test: sql("SELECT path, test FROM wait_tests WHERE event = ?1 AND (path, test) > (?2, ?3) \
+                 ORDER BY path, test LIMIT 1")?,
+            put_signal: sql("INSERT OR REPLACE INTO signals (name, run_id, key) VALUES (?1,?2,?3)")?,
+            signal: sql("SELECT run_id, key FROM signals WHERE name = ?1")?,
+            remove_signal: sql("DELETE FROM signals WHERE run_id = ?1 AND key = ?2")?,
+            remove_signals_of_run: sql("DELETE FROM signals WHERE run_id = ?1")?,
+        };
+        waits.load()?;
+        Ok(waits)
+    }
+
+    /// Reads anew what is known in memory.
+    pub(super) fn reload(&mut self) {
+        if let Err(error) = self.load() {
+            // Then the database is unusable, and every commit says so.
+            tracing::error!(%error, "the names of awaited events could not be read");
+        }
+    }
+
+    fn load(&mut self) -> rusqlite::Result<()> {
+        self.signals = self.connection.prepare("SELECT 1 FROM signals LIMIT 1")?.exists([])?;
+        self.load_names()
+    }
+
+    /// Jumps from name to name, so that many waits of one name cost one step.
+    fn load_names(&mut self) -> rusqlite::Result<()> {
+        let mut next =
+            self.connection.prepare("SELECT event FROM wait_tests WHERE event > ?1 ORDER BY event LIMIT 1")?;
+        let mut after = String::new();
+        // An empty name is a name too.
+        if self.next_test.exists(params!["", "", -1])? {
+            self.names.insert("".into());
+        }
+        while let Some(name) = next.query_row([&after], |row| row.get::<_, String>(0)).optional()? {
+            self.names.insert(name.as_str().into());
+            after = name;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put(&mut self, wait: &EventWait) -> rusqlite::Result<()> {
+        let (run, key) = (wait.job.run.to_bytes(), wait.job.key.cast_signed());
+        let condition = wait.condition.as_ref();
+        self.remove_tests.execute(params![run, key])?;
+        self.put.execute(params![
+            run,
+            key,
+            wait.function.0.as_bytes(),
+            &*wait.event,
+            condition.map(|condition| &*condition.expression),
+            condition.map(|condition| &*condition.bindings),
+            wait.until.0,
+            wait.effect as u8
+        ])?;
+        match condition.and_then(|condition| condition.anchors.as_deref()) {
+            None => {
+                self.put_test.execute(params![&*wait.event, "", ANY, 0, run, key])?;
+            }
+            Some(anchors) => {
+                for Anchor { path, test } in anchors {
+                    let (code, value) = encode(test);
+                    self.put_test.execute(params![&*wait.event, path, code, value, run, key])?;
+                }
+            }
+        }
+        if !self.names.contains(&wait.event) {
+            self.names.insert(Arc::clone(&wait.event));
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, job: JobId) -> rusqlite::Result<()> {
+        let (run, key) = (job.run.to_bytes(), job.key.cast_signed());
+        if !self.names.is_empty() {
+            self.remove.execute(params![run, key])?;
+            self.remove_tests.execute(params![run, key])?;
+        }
+        if self.signals {
+            self.remove_signal.execute(params![run, key])?;
+        }
+        Ok(())
+    }
+
+    /// Everything that this run waits for.
+    pub(super) fn remove_run(&mut self, run: RunId) -> rusqlite::Result<()> {
+        if !self.names.is_empty() && self.remove_run.execute([run.to_bytes()])? > 0 {
+            self.remove_tests_of_run.execute([run.to_bytes()])?;
+        }
+        if self.signals {
+            self.remove_signals_of_run.execute([run.to_bytes()])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_signal(&mut self, name: &str, job: JobId) -> rusqlite::Result<()> {
+        self.signals = true;
+        self.put_signal.execute(params![name, job.run.to_bytes(), job.key.cast_signed()])?;
+        Ok(())
+    }
+
+    /// Who waits for a signal.
+    pub(super) fn signal(&mut self, name: &str) -> rusqlite::Result<Option<JobId>> {
+        if !self.signals {
+            return Ok(None);
+        }
+        self.signal.query_row([name], job_id).optional()
+    }
+
+    /// Those for whom this event counts, each once. A wait that resumes ends with it.
+    pub(super) fn matching(&mut self, event: &Event, now: Millis) -> rusqlite::Result<Vec<Matched>> {
+        if !self.names.contains(&event.name) {
+            return Ok(Vec::new());
+        }
+        let body = render::body(self.connection, event)?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let Some(candidates) = self.candidates(&event.name, &body)? else {
+            self.names.remove(&event.name);
+            return Ok(Vec::new());
+        };
+        let mut matched = Vec::new();
+        for job in candidates {
+            let (run, key) = (job.run.to_bytes(), job.key.cast_signed());
+            let Some((function, condition, until, effect)) = self.get.query_row(params![run, key], wait).optional()?
+            else {
+                continue;
+            };
+            if until < now || !condition.is_none_or(|condition| self.holds(&condition, &body, now)) {
+                continue;
+            }
+            if effect == Effect::Resume {
+                self.remove.execute(params![run, key])?;
+                self.remove_tests.execute(params![run, key])?;
+            }
+            matched.push(Matched { job, function, effect });
+        }
+        Ok(matched)
+    }
+
+    /// A condition that cannot be evaluated on this event does not hold.
+    fn holds(&self, condition: &Condition, body: &Value, now: Millis) -> bool {
+        let compiled = self.conditions.compile(&condition.expression, Roots::EventAndAsync);
+        let (Ok(expression), Some(bindings)) = (compiled, Bindings::from_json(&condition.bindings)) else {
+            tracing::warn!(expression = %condition.expression, "a stored condition cannot be read; it never holds");
+            return false;
+        };
+        expression.matches_bound(&bindings, body, now).unwrap_or(false)
+    }
+
+    /// Jobs one of whose tests holds for the event, each once, in order; `None` when nobody waits for the name.
+    fn candidates(&mut self, name: &str, body: &Value) -> rusqlite::Result<Option<Vec<JobId>>> {
+        let mut found = Vec::new();
+        let mut after = (String::new(), -1);
+        let mut any = false;
+        while let Some(next) = self
+            .next_test
+            .query_row(params![name, after.0, after.1], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?
+        {
+            any = true;
+            let (path, test) = &next;
+            for (condition, value) in probes(*test, body.pointer(path)) {
+                let sql = format!(
+                    "SELECT run_id, key FROM wait_tests WHERE event = ?1 AND path = ?2 AND test = ?3 AND {condition}"
+                );
+                let mut statement = self.connection.prepare_cached(&sql)?;
+                let parameters: &[&dyn ToSql] = &[&name, path, test, &value];
+                let jobs = statement.query_map(parameters, job_id)?;
+                for job in jobs {
+                    found.push(job?);
+                }
+            }
+            after = next;
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(any.then_some(found))
+    }
+}
+
+/// Codes of tests, as stored.
+const ANY: i64 = 0;
+const EQUAL: i64 = 1;
+const MISSING: i64 = 2;
+const MEMBER: i64 = 3;
+const BELOW: i64 = 4;
+const BELOW_OR_EQUAL: i64 = 5;
+const ABOVE: i64 = 6;
+const ABOVE_OR_EQUAL: i64 = 7;
+
+fn encode(test: &Test) -> (i64, Sql) {
+    match test {
+        Test::Equal(value) => (EQUAL, scalar(value)),
+        Test::Missing => (MISSING, Sql::Integer(0)),
+        Test::Member(value) => (MEMBER, scalar(value)),
+        Test::Below(value, false) => (BELOW, scalar(value)),
+        Test::Below(value, true) => (BELOW_OR_EQUAL, scalar(value)),
+        Test::Above(value, false) => (ABOVE, scalar(value)),
+        Test::Above(value, true) => (ABOVE_OR_EQUAL, scalar(value)),
+    }
+}
+
+fn scalar(value: &Scalar) -> Sql {
+    match value {
+        Scalar::Number(number) => Sql::Real(*number),
+        Scalar::Text(text) => Sql::Text(text.clone()),
+        Scalar::Bool(value) => Sql::Blob(vec![u8::from(*value)]),
+    }
+}
+
+/// The lookups that find the stored values for which a test holds, given what the event has at the path.
+fn probes(test: i64, at: Option<&Value>) -> Vec<(&'static str, Sql)> {
+    let at = at.filter(|at| !at.is_null());
+    match (test, at) {
+        (ANY, _) | (MISSING, None) => vec![("?4 = 0", Sql::Integer(0))],
+        (EQUAL, Some(value)) => value_of(value).map(|value| ("value = ?4", value)).into_iter().collect(),
+        (MEMBER, Some(Value::Array(items))) => {
+            items.iter().filter_map(value_of).map(|value| ("value = ?4", value)).collect()
+        }
+        (MEMBER, Some(Value::Object(entries))) => {
+            entries.keys().map(|key| ("value = ?4", Sql::Text(key.clone()))).collect()
+        }
+        // The event's value must be below the stored one, so the stored one is above it, within its type.
+        (BELOW | BELOW_OR_EQUAL | ABOVE | ABOVE_OR_EQUAL, Some(value)) => {
+            value_of(value).map(|value| (range(test, &value), value)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+const fn range(test: i64, value: &Sql) -> &'static str {
+    match (test, value) {
+        (BELOW, Sql::Real(_)) => "value > ?4 AND value < ''",
+        (BELOW, Sql::Text(_)) => "value > ?4 AND value < x''",
+        (BELOW, _) => "value > ?4",
+        (BELOW_OR_EQUAL, Sql::Real(_)) => "value >= ?4 AND value < ''",
+        (BELOW_OR_EQUAL, Sql::Text(_)) => "value >= ?4 AND value < x''",
+        (BELOW_OR_EQUAL, _) => "value >= ?4",
+        (ABOVE, Sql::Real(_)) => "value < ?4",
+        (ABOVE, Sql::Text(_)) => "value < ?4 AND value >= ''",
+        (ABOVE, _) => "value < ?4 AND value >= x''",
+        (_, Sql::Real(_)) => "value <= ?4",
+        (_, Sql::Text(_)) => "value <= ?4 AND value >= ''",
+        (_, _) => "value <= ?4 AND value >= x''",
+    }
+}
+
+fn value_of(value: &Value) -> Option<Sql> {
+    match value {
+        Value::Number(number) => number.as_f64().map(Sql::Real),
+        Value::String(text) => Some(Sql::Text(text.clone())),
+        Value::Bool(value) => Some(Sql::Blob(vec![u8::from(*value)])),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn job_id(row: &Row<'_>) -> rusqlite::Result<JobId> {
+    Ok(JobId { run: codec::run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() })
+}
+
+type Wait = (FunctionId, Option<Condition>, Millis, Effect);
+
+fn wait(row: &Row<'_>) -> rusqlite::Result<Wait> {
+    let condition = match (row.get::<_, Option<Arc<str>>>(1)?, row.get::<_, Option<Arc<str>>>(2)?) {
+        (Some(expression), Some(bindings)) => Some(Condition { expression, bindings, anchors: None }),
+        _ => None,
+    };
+    let effect = match row.get(4)? {
+        1_u8 => Effect::Resume,
+        2 => Effect::Cancel,
+        _ => return Err(codec::corrupt(4, "unknown effect of a wait")),
+    };
+    Ok((codec::function_id(row, 0)?, condition, Millis(row.get(3)?), effect))
+}
