@@ -10,6 +10,8 @@ mod ends;
 mod failures;
 #[path = "integration/harness.rs"]
 mod harness;
+#[path = "integration/in_time.rs"]
+mod in_time;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/routing.rs"]

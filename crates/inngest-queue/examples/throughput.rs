@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use inngest_core::{Clock as _, FunctionId, Millis, RunId, StepId, SystemClock};
 use inngest_queue::memory::MemoryQueue;
-use inngest_queue::{JobId, JobKind, Queue as _, QueueItem, Settled, StepRef};
+use inngest_queue::{JobId, JobKind, Queue as _, QueueItem, Settled, StepRef, Work};
 
 /// Functions that the jobs are spread over.
 const FUNCTIONS: usize = 16;
@@ -32,7 +32,7 @@ async fn measure(jobs: u128, functions: Vec<FunctionId>) {
     let began = Instant::now();
     for number in 0..jobs {
         queue.offer(vec![item(number, now)]).await;
-        for lease in queue.lease(1).await {
+        for lease in queue.lease(Work::Calls, 1).await {
             queue.settle(lease, Settled::Done).await;
         }
     }
@@ -41,7 +41,7 @@ async fn measure(jobs: u128, functions: Vec<FunctionId>) {
     let began = Instant::now();
     queue.offer((0..jobs).map(|number| item(number, now)).collect()).await;
     for _ in 0..jobs.div_ceil(64) {
-        for lease in queue.lease(64).await {
+        for lease in queue.lease(Work::Calls, 64).await {
             queue.settle(lease, Settled::Done).await;
         }
     }

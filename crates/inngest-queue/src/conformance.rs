@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use inngest_core::{Clock, FunctionId, Millis, RunId, StepId};
 
-use crate::{Depth, JobId, JobKind, Lease, Queue, QueueItem, Settled};
+use crate::{Deadline, Depth, JobId, JobKind, Lease, Queue, QueueItem, Settled, Work};
 
 /// A clock that follows tokio's, so that paused time moves it.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub async fn exercise<Q: Queue>(make: impl Fn(Arc<dyn Clock>) -> Q) {
     cases! {
         due_jobs_are_leased_at_once
         a_job_is_leased_once_at_a_time
+        the_servers_own_work_does_not_wait_behind_calls
         later_jobs_wait_for_their_time
         an_earlier_job_shortens_the_wait
         an_offer_wakes_who_waits
@@ -96,7 +97,7 @@ impl<Q: Queue> Case<Q> {
     async fn due_jobs_are_leased_at_once(self) {
         self.offer([self.job(1, "f"), self.job(2, "f")]).await;
         assert_eq!(self.queue.depth().await, Depth { waiting: 2, leased: 0 });
-        let leases = self.queue.lease(10).await;
+        let leases = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(runs(&leases), [1, 2]);
         assert_eq!(leases[0].item, self.job(1, "f"));
         assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 2 });
@@ -108,15 +109,22 @@ impl<Q: Queue> Case<Q> {
 
     async fn a_job_is_leased_once_at_a_time(self) {
         self.offer([self.job(1, "f")]).await;
-        let _held = self.queue.lease(1).await;
+        let _held = self.queue.lease(Work::Calls, 1).await;
         self.offer([self.job(1, "f")]).await;
         self.nothing_for(HOUR).await;
+    }
+
+    async fn the_servers_own_work_does_not_wait_behind_calls(self) {
+        let deadline = QueueItem { kind: JobKind::Deadline(Deadline::Start), ..self.job(3, "f") };
+        self.offer([self.job(1, "f"), self.job(2, "f"), deadline]).await;
+        assert_eq!(runs(&self.queue.lease(Work::Own, 10).await), [3]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1, 2]);
     }
 
     async fn later_jobs_wait_for_their_time(self) {
         self.offer([self.later(1, 5_000), self.later(2, 2_000)]).await;
         for (run, at) in [(2, 2_000), (1, 5_000)] {
-            assert_eq!(runs(&self.queue.lease(10).await), [run]);
+            assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [run]);
             let now = self.clock.now().0 - TokioClock::EPOCH.0;
             assert!((at..at + 50).contains(&now), "run {run} at {now}");
         }
@@ -124,7 +132,7 @@ impl<Q: Queue> Case<Q> {
 
     async fn an_earlier_job_shortens_the_wait(self) {
         self.offer([self.later(1, 60_000)]).await;
-        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+        let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.offer([self.later(2, 3_000)]).await;
         });
@@ -133,7 +141,7 @@ impl<Q: Queue> Case<Q> {
     }
 
     async fn an_offer_wakes_who_waits(self) {
-        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+        let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
             self.offer([self.job(1, "f")]).await;
         });
@@ -142,16 +150,21 @@ impl<Q: Queue> Case<Q> {
     }
 
     async fn one_offer_serves_all_who_wait(self) {
-        let (a, b, c, ()) = tokio::join!(self.queue.lease(1), self.queue.lease(1), self.queue.lease(1), async {
-            tokio::task::yield_now().await;
-            self.offer((1..=3).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
-        });
+        let (a, b, c, ()) = tokio::join!(
+            self.queue.lease(Work::Calls, 1),
+            self.queue.lease(Work::Calls, 1),
+            self.queue.lease(Work::Calls, 1),
+            async {
+                tokio::task::yield_now().await;
+                self.offer((1..=3).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
+            }
+        );
         assert_eq!(sorted(&[a, b, c]), [1, 2, 3]);
         assert_eq!(self.clock.now(), TokioClock::EPOCH);
     }
 
     async fn jobs_that_come_due_together_serve_all_who_wait(self) {
-        let (a, b, ()) = tokio::join!(self.queue.lease(1), self.queue.lease(1), async {
+        let (a, b, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
             self.offer([self.later(1, 1_000), self.later(2, 1_000)]).await;
         });
@@ -163,8 +176,9 @@ impl<Q: Queue> Case<Q> {
     async fn who_stops_waiting_hands_the_timer_on(self) {
         self.offer([self.later(1, 3_600_000)]).await;
         let second = Duration::from_secs(1);
-        let first = async { tokio::time::timeout(2 * second, self.queue.lease(1)).await.unwrap_or_default() };
-        let (nothing, leases, ()) = tokio::join!(first, self.queue.lease(1), async {
+        let first =
+            async { tokio::time::timeout(2 * second, self.queue.lease(Work::Calls, 1)).await.unwrap_or_default() };
+        let (nothing, leases, ()) = tokio::join!(first, self.queue.lease(Work::Calls, 1), async {
             tokio::time::sleep(second).await;
             self.offer([self.later(2, 5_000)]).await;
         });
@@ -174,12 +188,12 @@ impl<Q: Queue> Case<Q> {
 
     async fn older_runs_go_first(self) {
         self.offer([self.job(5, "f"), self.job(3, "f"), self.job(9, "f"), self.job(1, "f")]).await;
-        assert_eq!(runs(&self.queue.lease(10).await), [1, 3, 5, 9]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1, 3, 5, 9]);
         // A retry that comes due keeps the place of its run.
         self.offer([self.later(2, 1_000)]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         self.offer([self.job(7, "f")]).await;
-        assert_eq!(runs(&self.queue.lease(10).await), [2, 7]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2, 7]);
     }
 
     async fn priority_moves_a_run_ahead_or_back(self) {
@@ -190,14 +204,15 @@ impl<Q: Queue> Case<Q> {
         let (first, ahead, back) = (at(100, 1), at(160, 2), at(90, 3));
         let items = [first, QueueItem { priority: 120, ..ahead }, QueueItem { priority: -60, ..back }];
         self.offer(items).await;
-        let order = self.queue.lease(10).await.into_iter().map(|lease| lease.item.id.run.timestamp().0 / 1_000);
+        let order =
+            self.queue.lease(Work::Calls, 10).await.into_iter().map(|lease| lease.item.id.run.timestamp().0 / 1_000);
         assert_eq!(order.collect::<Vec<_>>(), [160, 100, 90]);
     }
 
     async fn functions_take_turns(self) {
         self.offer((1..=100).map(|run| self.job(run, "busy")).collect::<Vec<_>>()).await;
         self.offer([self.job(200, "quiet"), self.job(201, "calm")]).await;
-        let first = self.queue.lease(6).await;
+        let first = self.queue.lease(Work::Calls, 6).await;
         let of = |name: &str| first.iter().filter(|lease| lease.item.function == function(name)).count();
         assert_eq!((of("busy"), of("quiet"), of("calm")), (4, 1, 1));
     }
@@ -208,13 +223,13 @@ impl<Q: Queue> Case<Q> {
         self.queue.withdraw(&[self.job(1, "f").id]).await;
         self.offer((2..=9).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
         self.offer((12..=19).map(|run| self.job(run, "g")).collect::<Vec<_>>()).await;
-        assert_eq!(runs(&self.queue.lease(6).await), [2, 12, 3, 13, 4, 14]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 6).await), [2, 12, 3, 13, 4, 14]);
     }
 
     async fn only_newer_generations_replace(self) {
         let generation = |number| QueueItem { generation: number, attempt: number, ..self.job(1, "f") };
         self.offer([generation(2), generation(1), generation(2), generation(3)]).await;
-        let leases = self.queue.lease(10).await;
+        let leases = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(leases.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [3]);
     }
 
@@ -225,29 +240,29 @@ impl<Q: Queue> Case<Q> {
             QueueItem { generation: 2, ..self.job(2, "f") },
         ])
         .await;
-        assert_eq!(runs(&self.queue.lease(10).await), [2]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2]);
         self.nothing_for(Duration::from_secs(4)).await;
-        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
         assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 2 });
     }
 
     async fn a_retry_offered_during_the_lease_comes_after_it(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.later(1, 1_000) }]).await;
         self.nothing_for(Duration::from_secs(5)).await;
         self.queue.settle(lease, Settled::Done).await;
-        assert_eq!(self.queue.lease(1).await[0].item.generation, 2);
+        assert_eq!(self.queue.lease(Work::Calls, 1).await[0].item.generation, 2);
     }
 
     async fn only_the_newest_of_those_kept_aside_comes_after_the_lease(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         for generation in [2, 4, 3] {
             self.offer([QueueItem { generation, ..self.job(1, "f") }]).await;
         }
         self.queue.settle(lease, Settled::Done).await;
-        let next = self.queue.lease(10).await;
+        let next = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [4]);
         for lease in next {
             self.queue.settle(lease, Settled::Done).await;
@@ -258,7 +273,7 @@ impl<Q: Queue> Case<Q> {
     async fn given_back_jobs_run_again(self) {
         self.offer([self.job(1, "f")]).await;
         for _ in 0..3 {
-            let lease = self.queue.lease(1).await.remove(0);
+            let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
             self.queue.settle(lease, Settled::GivenBack).await;
         }
         assert_eq!(self.queue.depth().await, Depth { waiting: 1, leased: 0 });
@@ -266,8 +281,8 @@ impl<Q: Queue> Case<Q> {
 
     async fn a_job_given_back_wakes_who_waits(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
-        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
+        let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
             self.queue.settle(lease, Settled::GivenBack).await;
         });
@@ -277,9 +292,9 @@ impl<Q: Queue> Case<Q> {
 
     async fn a_retry_kept_aside_sets_the_timer_of_who_waits(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.later(1, 3_000) }]).await;
-        let (leases, ()) = tokio::join!(self.queue.lease(1), async {
+        let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
             self.queue.settle(lease, Settled::Done).await;
         });
@@ -289,11 +304,11 @@ impl<Q: Queue> Case<Q> {
 
     async fn a_job_given_back_gives_way_to_a_newer_one(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.later(1, 5_000) }]).await;
         self.queue.settle(lease, Settled::GivenBack).await;
         self.nothing_for(Duration::from_secs(4)).await;
-        assert_eq!(self.queue.lease(10).await[0].item.generation, 2);
+        assert_eq!(self.queue.lease(Work::Calls, 10).await[0].item.generation, 2);
         self.nothing_for(HOUR).await;
     }
 
@@ -301,7 +316,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([self.job(1, "f"), self.later(2, 1_000), self.job(3, "f")]).await;
         let ids = [1, 2, 9].map(|run| self.job(run, "f").id);
         self.queue.withdraw(&ids).await;
-        let lease = self.queue.lease(10).await;
+        let lease = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(runs(&lease), [3]);
         self.queue.withdraw(&[lease[0].item.id]).await;
         for lease in lease {
@@ -316,40 +331,40 @@ impl<Q: Queue> Case<Q> {
         self.queue.withdraw(&[self.job(1, "f").id]).await;
         self.offer([self.later(1, 2_000)]).await;
         self.nothing_for(Duration::from_secs(1)).await;
-        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
         assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 1 });
         self.nothing_for(HOUR).await;
     }
 
     async fn a_job_offered_after_it_was_withdrawn_under_lease_stays(self) {
         self.offer([self.job(1, "f")]).await;
-        let lease = self.queue.lease(1).await.remove(0);
+        let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.job(1, "f") }]).await;
         self.queue.withdraw(&[self.job(1, "f").id]).await;
         self.offer([QueueItem { generation: 3, ..self.job(1, "f") }]).await;
         self.queue.settle(lease, Settled::GivenBack).await;
-        let next = self.queue.lease(10).await;
+        let next = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [3]);
     }
 
     async fn max_is_kept(self) {
         self.offer((1..=10).map(|run| self.job(run, "f")).collect::<Vec<_>>()).await;
-        assert_eq!(runs(&self.queue.lease(3).await), [1, 2, 3]);
-        assert_eq!(runs(&self.queue.lease(4).await), [4, 5, 6, 7]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 3).await), [1, 2, 3]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 4).await), [4, 5, 6, 7]);
     }
 
     async fn a_dropped_wait_loses_nothing(self) {
         self.nothing_for(Duration::from_secs(1)).await;
         self.offer([self.job(1, "f")]).await;
-        assert_eq!(runs(&self.queue.lease(1).await), [1]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 1).await), [1]);
     }
 
     async fn due_jobs_stay_due_when_the_clock_is_set_back(self) {
         self.offer([self.job(1, "f"), self.later(2, 1_000)]).await;
         self.clock.set_back(60_000);
-        assert_eq!(runs(&self.queue.lease(10).await), [1]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
         self.nothing_for(Duration::from_secs(60)).await;
-        assert_eq!(runs(&self.queue.lease(10).await), [2]);
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2]);
     }
 
     async fn offer(&self, items: impl IntoIterator<Item = QueueItem>) {
@@ -357,7 +372,7 @@ impl<Q: Queue> Case<Q> {
     }
 
     async fn nothing_for(&self, pause: Duration) {
-        let leased = tokio::time::timeout(pause, self.queue.lease(1)).await;
+        let leased = tokio::time::timeout(pause, self.queue.lease(Work::Calls, 1)).await;
         assert!(leased.is_err(), "leased {leased:?}");
     }
 

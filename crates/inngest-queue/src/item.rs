@@ -131,6 +131,15 @@ pub enum JobKind {
     Cancel,
 }
 
+/// Who does the work of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A request to somebody else, which may take hours.
+    Calls,
+    /// The server alone, in no time: whatever is called meanwhile, a sleep ends and a run is cancelled.
+    Own,
+}
+
 /// What a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitFor {
@@ -219,6 +228,15 @@ impl QueueItem {
     #[must_use]
     pub fn rank(&self) -> i64 {
         self.id.run.timestamp().0.saturating_sub(i64::from(self.priority) * 1_000)
+    }
+
+    /// Who does it.
+    #[must_use]
+    pub const fn work(&self) -> Work {
+        match self.kind {
+            JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => Work::Calls,
+            JobKind::Sleep(_) | JobKind::Wait(..) | JobKind::Deadline(_) | JobKind::Cancel => Work::Own,
+        }
     }
 
     /// The step this job is about, if it is about one.

@@ -9,7 +9,7 @@ pub mod conformance;
 pub mod item;
 pub mod memory;
 
-pub use item::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
+pub use item::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor, Work};
 
 use async_trait::async_trait;
 
@@ -32,7 +32,7 @@ pub enum Settled {
 /// An index over job rows.
 ///
 /// One job is leased at most once at a time, and never before it is due. Among due jobs, functions take
-/// turns; within a function the oldest run goes first.
+/// turns; within a function the oldest run goes first. The two kinds of work do not wait for each other.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Makes committed jobs known. A job that is known already is replaced when the offered generation is
@@ -42,9 +42,9 @@ pub trait Queue: Send + Sync + 'static {
     /// Drops jobs that no longer exist in the store. Leases on them stay valid until settled.
     async fn withdraw(&self, jobs: &[JobId]);
 
-    /// Takes up to `max` due jobs; waits until there is at least one. Cancel safe: a job is leased only
-    /// when it is returned.
-    async fn lease(&self, max: usize) -> Vec<Lease>;
+    /// Takes up to `max` due jobs of one kind of work; waits until there is at least one. Cancel safe: a job is
+    /// leased only when it is returned.
+    async fn lease(&self, work: Work, max: usize) -> Vec<Lease>;
 
     /// Ends a lease.
     async fn settle(&self, lease: Lease, outcome: Settled);

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use inngest_core::{Clock, FunctionId, Millis};
 use tokio::sync::Notify;
 
-use crate::{Depth, JobId, Lease, Queue, QueueItem, Settled};
+use crate::{Depth, JobId, Lease, Queue, QueueItem, Settled, Work};
 
 /// The index of one process.
 pub struct MemoryQueue {
@@ -33,13 +33,20 @@ struct Inner {
     entries: HashMap<JobId, Entry>,
     /// Jobs that are not due yet, by time.
     later: BTreeSet<(Millis, JobId)>,
-    /// Due jobs of each function. Entries that are gone or were replaced are skipped when they come up.
-    ready: HashMap<FunctionId, BinaryHeap<Reverse<Place>>>,
-    /// Functions that may have due jobs, in the order in which they take turns.
-    turns: VecDeque<FunctionId>,
+    calls: Ready,
+    own: Ready,
     leased: usize,
     /// Somebody waits in `lease`.
     waiting: usize,
+}
+
+/// The due jobs of one kind of work.
+#[derive(Default)]
+struct Ready {
+    /// Those of each function. Entries that are gone or were replaced are skipped when they come up.
+    jobs: HashMap<FunctionId, BinaryHeap<Reverse<Place>>>,
+    /// Functions that may have due jobs, in the order in which they take turns.
+    turns: VecDeque<FunctionId>,
 }
 
 /// Where a due job stands among those of its function: by rank, then by run; with its generation.
@@ -86,9 +93,9 @@ impl Queue for MemoryQueue {
         }
     }
 
-    async fn lease(&self, max: usize) -> Vec<Lease> {
+    async fn lease(&self, work: Work, max: usize) -> Vec<Lease> {
         loop {
-            let (leases, _) = self.lock().lease(max, self.clock.now());
+            let (leases, _) = self.lock().lease(work, max, self.clock.now());
             if !leases.is_empty() {
                 return leases;
             }
@@ -96,7 +103,7 @@ impl Queue for MemoryQueue {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let _waiting = Waiting::begin(self);
-            let (leases, next) = self.lock().lease(max, self.clock.now());
+            let (leases, next) = self.lock().lease(work, max, self.clock.now());
             if !leases.is_empty() {
                 return leases;
             }
@@ -175,11 +182,19 @@ impl Inner {
     }
 
     fn make_ready(&mut self, item: &QueueItem) {
-        let jobs = self.ready.entry(item.function).or_default();
+        let ready = self.ready(item.work());
+        let jobs = ready.jobs.entry(item.function).or_default();
         if jobs.is_empty() {
-            self.turns.push_back(item.function);
+            ready.turns.push_back(item.function);
         }
         jobs.push(Reverse((item.rank(), item.id, item.generation)));
+    }
+
+    fn ready(&mut self, work: Work) -> &mut Ready {
+        match work {
+            Work::Calls => &mut self.calls,
+            Work::Own => &mut self.own,
+        }
     }
 
     fn withdraw(&mut self, job: JobId) {
@@ -199,17 +214,21 @@ impl Inner {
     }
 
     /// Takes up to `max` due jobs, one function after the other; and the time of the next later job.
-    fn lease(&mut self, max: usize, now: Millis) -> (Vec<Lease>, Option<Millis>) {
+    fn lease(&mut self, work: Work, max: usize, now: Millis) -> (Vec<Lease>, Option<Millis>) {
         self.promote(now);
+        let ready = match work {
+            Work::Calls => &mut self.calls,
+            Work::Own => &mut self.own,
+        };
         let mut leases = Vec::new();
         while leases.len() < max {
-            let Some(function) = self.turns.pop_front() else { break };
-            let Some(jobs) = self.ready.get_mut(&function) else { continue };
+            let Some(function) = ready.turns.pop_front() else { break };
+            let Some(jobs) = ready.jobs.get_mut(&function) else { continue };
             let item = Self::next_of(jobs, &self.entries).cloned();
             if jobs.is_empty() {
-                self.ready.remove(&function);
+                ready.jobs.remove(&function);
             } else {
-                self.turns.push_back(function);
+                ready.turns.push_back(function);
             }
             let Some(item) = item else { continue };
             let entry = Entry::Leased { generation: item.generation, next: None, withdrawn: false };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use inngest_core::{Clock, FunctionId, Millis, RunId};
 use inngest_queue::conformance::{TokioClock, exercise};
 use inngest_queue::memory::MemoryQueue;
-use inngest_queue::{JobId, JobKind, Lease, Queue, QueueItem, Settled};
+use inngest_queue::{JobId, JobKind, Lease, Queue, QueueItem, Settled, Work};
 use proptest::prelude::*;
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,9 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Lease(max) => {
                 let due = model.waiting.values().filter(|(_, due)| *due <= now).count();
-                let leased = tokio::time::timeout(Duration::ZERO, queue.lease(max.into())).await.unwrap_or_default();
+                let leased = tokio::time::timeout(Duration::ZERO, queue.lease(Work::Calls, max.into()))
+                    .await
+                    .unwrap_or_default();
                 assert_eq!(leased.len(), due.min(max.into()), "all that is due, up to max");
                 for lease in leased {
                     let job = job_of(&lease.item);

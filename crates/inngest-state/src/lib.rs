@@ -21,8 +21,8 @@ use inngest_queue::{JobId, QueueItem};
 pub use history::History;
 pub use run_state::{Defer, DeferStatus, RunState, StepMemo};
 pub use transition::{
-    Admit, AttemptRecord, Cancellation, Change, Committed, Condition, Effect, EventWait, FinishRun, Invoke, Metadata,
-    Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
+    Admit, AttemptRecord, Await, Awaited, Cancellation, Change, Committed, Condition, Effect, EventWait, FinishRun,
+    Invoke, Metadata, Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
 };
 
 /// Why the store could not do its work. Says nothing about the transition itself: it may be tried again.

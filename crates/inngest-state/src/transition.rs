@@ -34,7 +34,7 @@ pub enum Requirement {
     RunOpen(RunId),
     /// The run has another job that can carry it on.
     Siblings(JobId),
-    /// Nobody waits for this signal, except this job.
+    /// Nobody else waits for this signal, or the job exists already and does not begin to wait now.
     SignalFree(Arc<str>, JobId),
     /// The function is registered and not archived.
     Active(FunctionId),
@@ -83,16 +83,12 @@ pub enum Change {
     PutJob(QueueItem, When),
     /// Removes a job.
     RemoveJob(JobId),
-    /// Adds a job of a step that another run resolves, and the event that starts that run. Nothing happens when
-    /// the step is recorded or the job exists.
-    Invoke(Box<Invoke>),
+    /// Adds a job that waits, and what it waits for. Nothing happens when its step is recorded or the job exists:
+    /// a step that is reported again has begun to wait before.
+    Await(Box<Await>),
     /// Resolves the step of a job that waits, once: the job is due now. Nothing happens when it is gone or
     /// resolved already.
     Resume(JobId, Resolution),
-    /// From now on each event of this name is held against the condition. One of the same job is replaced.
-    PutWait(Box<EventWait>),
-    /// From now on the signal resumes this job, and no other.
-    PutSignal(Arc<str>, JobId),
     /// Ends waiting for an event or a signal.
     RemoveWait(JobId),
     /// Resumes who waits for this signal with the value given.
@@ -160,15 +156,47 @@ pub struct Rerun {
     pub input: Option<(StepId, Payload)>,
 }
 
-/// A step that runs another function.
+/// A step that waits.
+#[derive(Clone, Debug)]
+pub struct Await {
+    /// The job that is resumed; at its due time without what it waits for.
+    pub job: QueueItem,
+    /// What resumes it.
+    pub awaited: Awaited,
+}
+
+/// What a step waits for.
+#[derive(Clone, Debug)]
+pub enum Awaited {
+    /// Nothing: only its time passes.
+    Nothing,
+    /// An event.
+    Event {
+        /// Of which name, under which condition.
+        wait: EventWait,
+        /// One that was received later than this counts too, as far as it is remembered: it came while the
+        /// app was about to wait for it.
+        since: Millis,
+        /// Except these: they started the run.
+        own: Arc<[EventId]>,
+    },
+    /// A signal. Whoever waited for it does so no more.
+    Signal(Arc<str>),
+    /// The end of a run that begins now.
+    Run(Box<Invoke>),
+}
+
+/// A run that is started by another one.
 #[derive(Clone, Debug)]
 pub struct Invoke {
-    /// The job that waits for the end of the other run.
-    pub job: QueueItem,
+    /// Which of the runs it is.
+    pub run: RunId,
     /// `inngest/function.invoked`.
     pub event: Event,
     /// The runs it starts.
     pub admits: Vec<Admit>,
+    /// The value of the step when the run is not started.
+    pub refusal: Payload,
 }
 
 /// Something that waits for an event.
@@ -270,7 +298,8 @@ pub enum When {
     /// Only if this transition recorded at least one step that had no result before: whoever recorded the
     /// step first also made the job that follows.
     Recorded,
-    /// As `Recorded`, and no job of this plan is left: the last one of a parallel block continues the run.
+    /// Only if no job of this plan is left: the last one of a parallel block continues the run, also when its own
+    /// step was recorded by another.
     GroupDone(u64),
 }
 

@@ -77,10 +77,22 @@ impl Engine {
             Err(CommitError::Store(error)) => return Err(error),
             Err(CommitError::Rejected(rejected)) => unreachable!("nothing was required, yet: {rejected}"),
         }
-        let (apps, functions) = store.definitions().await?;
+        self.read_definitions().await?;
+        self.inner.registered.notify_one();
+        Ok(())
+    }
+
+    /// As [`Self::read_definitions`], by somebody who is not registering.
+    pub(super) async fn reload_definitions(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.inner.registering.lock().await;
+        self.read_definitions().await
+    }
+
+    /// Brings the registry up to what is stored.
+    async fn read_definitions(&self) -> Result<(), StoreError> {
+        let (apps, functions) = self.inner.parts.store.definitions().await?;
         let registry = Arc::new(Registry::build_in(apps, functions, &self.inner.parts.options.zone));
         *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
-        self.inner.registered.notify_one();
         Ok(())
     }
 }

@@ -15,13 +15,15 @@ mod work;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use inngest_core::limits::RunLimits;
 use inngest_core::{Event, FunctionId, Ids, RunId};
 use inngest_expr::expression::Cache;
-use inngest_queue::{JobId, JobKind, Queue, QueueItem};
+use inngest_queue::{JobId, JobKind, Queue, QueueItem, Work};
 use inngest_state::{
     Change, CommitError, Committed, History, Rejected, Requirement, RunState, Store, StoreError, Transition,
 };
@@ -38,6 +40,13 @@ use gateways::Gateways;
 pub use outside::{Cancelled, InvokeError};
 pub use rerun::{FromStep, RerunError};
 use timers::Timers;
+use work::Dispatched;
+
+/// Jobs that the server does alone, at a time: enough to fill a commit.
+const OWN_WORK_MAX: usize = 256;
+
+/// Pause after a panic in one of the engine's own loops.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// Conditions of waits that are kept compiled.
 const EXPRESSIONS_MAX: usize = 4_096;
@@ -105,7 +114,9 @@ struct Inner {
     /// Other limits for single functions, for tests.
     overrides: RwLock<HashMap<FunctionId, RunLimits>>,
     expressions: Cache,
+    /// For calls (`workers_max`), and for the server's own work (`OWN_WORK_MAX`).
     places: Arc<Semaphore>,
+    own_places: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
 }
 
@@ -163,6 +174,7 @@ impl Engine {
             expressions: Cache::new(EXPRESSIONS_MAX),
             timers: Timers::new(now),
             places: Arc::new(Semaphore::new(parts.options.workers_max)),
+            own_places: Arc::new(Semaphore::new(OWN_WORK_MAX)),
             stage: watch::Sender::new(Stage::Open),
             parts,
         };
@@ -173,14 +185,28 @@ impl Engine {
     pub async fn run_jobs(&self) -> Result<(), StoreError> {
         let stage = self.inner.stage.subscribe();
         self.load_pending().await?;
-        let keeping_time = tokio::spawn(self.clone().keep_time(stage.clone()));
-        let schedules = tokio::spawn(self.clone().keep_schedules(stage.clone()));
+        let keeping_time = tokio::spawn(self.clone().supervise("timers", Self::keep_time, stage.clone()));
+        let schedules = tokio::spawn(self.clone().supervise("schedules", Self::keep_schedules, stage.clone()));
         let cancellations = tokio::spawn(self.clone().continue_cancellations());
-        self.dispatch(stage).await;
+        tokio::join!(
+            self.dispatch(Work::Calls, &self.inner.places, stage.clone()),
+            self.dispatch(Work::Own, &self.inner.own_places, stage),
+        );
         keeping_time.abort();
         schedules.abort();
         cancellations.abort();
         Ok(())
+    }
+
+    /// Runs a loop that must not end before the engine drains: a panic in it is logged, and it begins anew.
+    async fn supervise<F>(self, name: &str, task: fn(Self, watch::Receiver<Stage>) -> F, stage: watch::Receiver<Stage>)
+    where
+        F: Future<Output = ()>,
+    {
+        while AssertUnwindSafe(task(self.clone(), stage.clone())).catch_unwind().await.is_err() {
+            tracing::error!("the loop of the {name} panicked; it begins anew");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
     }
 
     /// Takes no more jobs, waits for those in flight at most until `deadline` has passed, and abandons the
@@ -188,11 +214,13 @@ impl Engine {
     pub async fn shutdown(&self, deadline: Duration) -> usize {
         self.inner.stage.send_replace(Stage::Draining);
         let all = u32::try_from(self.inner.parts.options.workers_max).unwrap_or(u32::MAX);
-        let idle = self.inner.places.acquire_many(all);
+        let own = u32::try_from(OWN_WORK_MAX).unwrap_or(u32::MAX);
+        let idle = async { tokio::join!(self.inner.places.acquire_many(all), self.inner.own_places.acquire_many(own)) };
         if tokio::time::timeout(deadline, idle).await.is_ok() {
             return 0;
         }
-        let left = self.inner.parts.options.workers_max - self.inner.places.available_permits();
+        let free = self.inner.places.available_permits() + self.inner.own_places.available_permits();
+        let left = self.inner.parts.options.workers_max + OWN_WORK_MAX - free;
         self.inner.stage.send_replace(Stage::Abandoned);
         left
     }
@@ -287,7 +315,8 @@ impl Engine {
         let mut item = QueueItem::new(job, run.function, JobKind::Discovery, now);
         item.generation = generation.unwrap_or(dispatched);
         let known = Known::default();
-        let planning = self.planning(&run, &item, function, &registry, now, &known);
+        let dispatched = Dispatched { at: now, steps: run.steps.len() };
+        let planning = self.planning(&run, &item, function, &registry, dispatched, &known);
         let mut transition = plan::checkpoint(&planning, steps).map_err(|problem| match problem {
             CheckpointProblem::BadOp(text) => CheckpointError::BadRequest(text),
             CheckpointProblem::TooLarge(text) => CheckpointError::TooLarge(text),

@@ -20,6 +20,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// slow load does not delay it.
 const AHEAD: Duration = Duration::from_secs(15);
 
+/// The wall clock is looked at this often while something sleeps: it may be set, and a machine may sleep itself.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// Jobs read from the store at a time.
 const PAGE: usize = 1_000;
 
@@ -86,9 +89,10 @@ impl Engine {
         let mut loaded = Millis(timers.loaded_until.load(Ordering::Acquire));
         loop {
             let next = Millis(timers.next_far.load(Ordering::Acquire));
-            let wait = next.since(self.ids().now()).saturating_sub(AHEAD);
+            let wait = next.since(self.ids().now()).saturating_sub(AHEAD).min(LOOK);
             tokio::select! {
-                () = tokio::time::sleep(wait), if next.0 < i64::MAX => match self.load_far(loaded).await {
+                () = tokio::time::sleep(wait), if next.0 < i64::MAX && wait == LOOK => {}
+                () = tokio::time::sleep(wait), if next.0 < i64::MAX && wait < LOOK => match self.load_far(loaded).await {
                     Ok((until, _)) => loaded = until,
                     Err(error) => {
                         tracing::warn!(%error, "sleeping jobs could not be loaded; trying again");

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use inngest_core::{Function, Millis, crash};
-use inngest_queue::{JobKind, Lease, QueueItem, Resolution, Settled};
+use inngest_core::{Function, Millis, RunId, crash};
+use inngest_queue::{JobKind, Lease, QueueItem, Resolution, Settled, Work};
 use inngest_state::{Change, CommitError, Committed, Rejected, Requirement, RunState, StoreError, Transition};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Engine, Stage};
 use crate::driver::{CallError, CallRequest};
@@ -25,6 +25,17 @@ const START_AFTER: Duration = Duration::from_millis(100);
 const COMMIT_RETRY_MIN: Duration = Duration::from_millis(100);
 const COMMIT_RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// The beginning of a call.
+#[derive(Clone, Copy)]
+pub(super) struct Dispatched {
+    pub(super) at: Millis,
+    /// How many steps of the run were recorded then.
+    pub(super) steps: usize,
+}
+
+/// The engine went down meanwhile.
+struct Abandoned;
+
 /// What became of a job.
 enum Done {
     /// Its transition is committed.
@@ -38,15 +49,14 @@ enum Done {
 }
 
 impl Engine {
-    /// Leases jobs while there is a place for them, and works on each in a task of its own.
-    pub(super) async fn dispatch(&self, mut stage: watch::Receiver<Stage>) {
+    /// Leases jobs of one kind while there is a place for them, and works on each in a task of its own.
+    pub(super) async fn dispatch(&self, work: Work, places: &Arc<Semaphore>, mut stage: watch::Receiver<Stage>) {
         let closed = stage.clone();
         loop {
             let next = async {
-                let places = Arc::clone(&self.inner.places);
-                let place = places.acquire_owned().await.expect("the engine never closes its places");
-                let more = self.inner.places.available_permits();
-                (place, self.inner.parts.queue.lease(1 + more).await)
+                let place = Arc::clone(places).acquire_owned().await.expect("the engine never closes its places");
+                let more = places.available_permits();
+                (place, self.inner.parts.queue.lease(work, 1 + more).await)
             };
             let (place, leases) = tokio::select! {
                 leased = next => leased,
@@ -55,7 +65,7 @@ impl Engine {
             let mut place = Some(place);
             for lease in leases {
                 // Only this loop takes places, so those counted above are still free.
-                let place = place.take().or_else(|| Arc::clone(&self.inner.places).try_acquire_owned().ok());
+                let place = place.take().or_else(|| Arc::clone(places).try_acquire_owned().ok());
                 tokio::spawn(self.clone().work(lease, place, closed.clone()));
             }
         }
@@ -89,13 +99,18 @@ impl Engine {
 
     async fn work_on(&self, item: &QueueItem, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
         let Some(mut run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
-        let registry = self.registry();
+        let mut registry = self.registry();
+        if registry.function(&item.function).is_none() {
+            // Archived, and started anew since the functions were read.
+            self.reload_definitions().await?;
+            registry = self.registry();
+        }
         let Some(function) = registry.function(&item.function) else {
             let transition = plan::without_function(&run, item, &registry, self.ids(), self.ids().now());
             return self.commit(transition, stage).await;
         };
-        let (dispatched_at, known) = (self.ids().now(), Known::default());
-        let ready = self.planning(&run, item, function, &registry, dispatched_at, &known);
+        let (dispatched, known) = (Dispatched { at: self.ids().now(), steps: run.steps.len() }, Known::default());
+        let ready = self.planning(&run, item, function, &registry, dispatched, &known);
         let without_call = match &item.kind {
             JobKind::Sleep(_) => Some(plan::wake(&ready)),
             JobKind::Wait(..) => Some(plan::resolve(&ready, self.resolved(item).await?)),
@@ -109,7 +124,7 @@ impl Engine {
         if let JobKind::Gateway(_) = item.kind
             && let Some(report) = self.inner.gateways.get(item.id)
         {
-            return self.fetch(item, &report, dispatched_at, stage).await;
+            return self.fetch(item, &report, dispatched, stage).await;
         }
         if let Some(transition) = plan::first_call(&ready) {
             match self.commit(transition, stage.clone()).await? {
@@ -119,14 +134,14 @@ impl Engine {
             let Some(started) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
             run = started;
         }
-        let Some(outcome) = self.call(&run, item, function, &registry, dispatched_at, stage.clone()).await else {
+        let Some(outcome) = self.call(&run, item, function, &registry, dispatched.at, stage.clone()).await else {
             return Ok(Done::Abandoned);
         };
         crash::point("engine.after_reply");
         if let Ok(response) = &outcome {
             self.inner.gateways.keep(item.id.run, response);
         }
-        self.conclude(item, dispatched_at, stage, |planning| plan::plan(planning, &outcome)).await
+        self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await
     }
 
     /// Makes the request of a step in place of the app.
@@ -134,7 +149,7 @@ impl Engine {
         &self,
         item: &QueueItem,
         report: &OpReport,
-        dispatched_at: Millis,
+        dispatched: Dispatched,
         mut stage: watch::Receiver<Stage>,
     ) -> Result<Done, StoreError> {
         let outcome = match gateway::request(report) {
@@ -148,9 +163,8 @@ impl Engine {
             }
             Err(problem) => Err(problem),
         };
-        let done = self
-            .conclude(item, dispatched_at, stage, |planning| plan::fetched(planning, report, outcome.clone()))
-            .await?;
+        let done =
+            self.conclude(item, dispatched, stage, |planning| plan::fetched(planning, report, outcome.clone())).await?;
         let again = matches!(&done, Done::Committed(committed) if committed.jobs.iter().any(|job| job.id == item.id));
         if !again && !matches!(done, Done::Abandoned) {
             self.inner.gateways.forget(&[item.id]);
@@ -162,17 +176,21 @@ impl Engine {
     async fn conclude(
         &self,
         item: &QueueItem,
-        dispatched_at: Millis,
+        dispatched: Dispatched,
         stage: watch::Receiver<Stage>,
         plan: impl Fn(&Planning<'_>) -> Transition,
     ) -> Result<Done, StoreError> {
         let mut known = Known::default();
         loop {
             // Siblings may have recorded steps meanwhile.
-            let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
+            let run = match self.run_however_long(item.id.run, stage.clone()).await {
+                Ok(Some(run)) => run,
+                Ok(None) => return Ok(Done::Stale),
+                Err(Abandoned) => return Ok(Done::Abandoned),
+            };
             let registry = self.registry();
             let Some(function) = registry.function(&item.function) else { return Ok(Done::Stale) };
-            let transition = plan(&self.planning(&run, item, function, &registry, dispatched_at, &known));
+            let transition = plan(&self.planning(&run, item, function, &registry, dispatched, &known));
             match self.commit(transition, stage.clone()).await? {
                 Done::Rejected(rejected) if known.learn(&rejected) => {}
                 done => return Ok(done),
@@ -202,7 +220,7 @@ impl Engine {
         item: &'a QueueItem,
         function: &'a Arc<Function>,
         registry: &'a Registry,
-        dispatched_at: Millis,
+        dispatched: Dispatched,
         known: &'a Known,
     ) -> Planning<'a> {
         Planning {
@@ -212,7 +230,8 @@ impl Engine {
             registry,
             ids: self.ids(),
             now: self.ids().now(),
-            dispatched_at,
+            dispatched_at: dispatched.at,
+            dispatched_steps: dispatched.steps,
             retry_interval: self.inner.parts.options.retry_interval,
             limits: self.limits(item.function),
             expressions: &self.inner.expressions,
@@ -273,6 +292,27 @@ impl Engine {
         };
         if let Err(error) = self.inner.parts.store.commit(transition.into()).await {
             tracing::debug!(run_id = %item.id.run, %error, "the run could not be marked as started yet");
+        }
+    }
+
+    /// Reads a run, again and again while the store fails: the answer of an app is kept meanwhile.
+    async fn run_however_long(
+        &self,
+        id: RunId,
+        mut stage: watch::Receiver<Stage>,
+    ) -> Result<Option<Arc<RunState>>, Abandoned> {
+        let mut pause = COMMIT_RETRY_MIN;
+        loop {
+            match self.run(id).await {
+                Ok(run) => return Ok(run),
+                Err(StoreError::Closed) => return Err(Abandoned),
+                Err(error) => tracing::error!(run_id = %id, %error, "a run could not be read; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stage.wait_for(|stage| *stage == Stage::Abandoned) => return Err(Abandoned),
+            }
+            pause = (pause * 2).min(COMMIT_RETRY_MAX);
         }
     }
 

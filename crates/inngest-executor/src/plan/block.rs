@@ -2,7 +2,7 @@
 //!
 //! Request version 2: the steps of one answer form a group, and one discovery follows when the last of them is
 //! resolved ("joined"). If any of them is in race mode, a discovery follows each of them, and the group only
-//! tells when the block is over. Versions 0 and 1: no groups, a discovery follows each step, and the app must
+//! tells when the block is over: what its branches plan next belongs to it. Versions 0 and 1: no groups, a discovery follows each step, and the app must
 //! plan its steps for the rest of the run.
 //!
 //! A job that may run steps itself (neither `plan_only` nor in a group) is the only one of its run. The planner
@@ -65,6 +65,10 @@ impl Block {
             return Self { plan_only: true, ..inherited };
         }
         if !steps().any(|report| is_resolved_later(report.op) && !planning.run.has_step(&report.id)) {
+            return inherited;
+        }
+        if let Some(Group::Race(_)) = inherited.group() {
+            // What branches plan while others still run belongs to the same block: it is over when all of it is.
             return inherited;
         }
         let mut ids: Vec<&str> = steps().map(|report| report.id.as_str()).collect();

@@ -34,6 +34,7 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
         if let Some(error) = ServerError::of_size(&report, planning.limits.step_output_bytes) {
             return Err(CheckpointProblem::TooLarge(error.message().to_owned()));
         }
+        ops::notes::add(&mut draft, &report);
         match report.op {
             Op::StepRun => ops::step_run::add(&mut draft, report),
             Op::Step => ops::step::add(&mut draft, report),

@@ -32,25 +32,21 @@ pub(super) fn is_missed(planning: &Planning<'_>) -> bool {
         .any(|deadline| at(planning, deadline).is_some_and(|at| at <= planning.now))
 }
 
-/// What must be stored before the first call of a run that must finish in time; `None` when nothing must.
+/// What must be stored before the first call of a run that must start or finish in time; `None` when nothing must.
 #[must_use]
 pub fn first_call(planning: &Planning<'_>) -> Option<Transition> {
-    let within = rules(planning)?.finish_within.filter(|_| planning.run.started_at.is_none())?;
+    let rules = rules(planning).filter(|_| planning.run.started_at.is_none())?;
+    if rules.start_within.is_none() && rules.finish_within.is_none() {
+        return None;
+    }
     let Planning { run, item, now, .. } = *planning;
-    let job = QueueItem {
-        due: now.plus(within),
-        ..QueueItem::new(
-            JobId::deadline(run.id, Deadline::Finish),
-            item.function,
-            JobKind::Deadline(Deadline::Finish),
-            now,
-        )
-    };
-    let changes = vec![
-        Change::StartRun { run: run.id, at: now },
-        Change::RemoveJob(JobId::deadline(run.id, Deadline::Start)),
-        Change::PutJob(job, When::Always),
-    ];
+    let mut changes =
+        vec![Change::StartRun { run: run.id, at: now }, Change::RemoveJob(JobId::deadline(run.id, Deadline::Start))];
+    if let Some(within) = rules.finish_within {
+        let (id, kind) = (JobId::deadline(run.id, Deadline::Finish), JobKind::Deadline(Deadline::Finish));
+        let job = QueueItem { due: now.plus(within), ..QueueItem::new(id, item.function, kind, now) };
+        changes.push(Change::PutJob(job, When::Always));
+    }
     Some(Transition { require: vec![Requirement::Generation(item.id, item.generation)], changes })
 }
 

@@ -6,7 +6,7 @@ use inngest_core::{Millis, Payload, RunStatus, StepId, limits};
 use inngest_expr::duration::DurationError;
 use inngest_expr::time_spec::{self, TimeError};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
-use inngest_state::{Change, Defer, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
+use inngest_state::{Await, Change, Defer, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
 
 use super::Planning;
 use super::block::Block;
@@ -132,6 +132,16 @@ impl<'a> Draft<'a> {
         wanted
     }
 
+    /// As [`Self::put`], for a step that waits.
+    pub(super) fn wait(&mut self, waiting: Await) -> bool {
+        let wanted = self.wants(&waiting.job);
+        if wanted {
+            self.jobs += 1;
+            self.changes.push(Change::Await(Box::new(waiting)));
+        }
+        wanted
+    }
+
     /// Whether a job is about a step that has no result. (The answer to a targeted call that plans its own step
     /// again is no progress.)
     pub(super) fn wants(&mut self, job: &QueueItem) -> bool {
@@ -225,8 +235,7 @@ impl<'a> Draft<'a> {
         let planning = self.planning;
         // The end of a run removes all its jobs and waits: none is worth making, and our own need not be named.
         let outlives = |change: &Change| {
-            use Change::{Invoke, PutJob, PutSignal, PutWait, RemoveJob, RemoveWait};
-            !matches!(change, PutJob(..) | RemoveJob(_) | Invoke(_) | PutWait(_) | PutSignal(..) | RemoveWait(_))
+            !matches!(change, Change::PutJob(..) | Change::RemoveJob(_) | Change::Await(_) | Change::RemoveWait(_))
         };
         self.changes.retain(outlives);
         let finish = FinishRun {

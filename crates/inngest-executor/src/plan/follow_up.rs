@@ -30,7 +30,7 @@ impl Draft<'_> {
         }
         if self.recorded > 0 {
             self.discover();
-        } else if self.discovery {
+        } else if self.discovery || self.has_only_deferred() {
             let job = self.requested_discovery();
             self.changes.push(Change::PutJob(job, When::Always));
         } else if self.jobs == 0 {
@@ -42,7 +42,11 @@ impl Draft<'_> {
     /// Why this answer leads nowhere, if it does.
     fn standstill(&self) -> Option<ServerError> {
         let planning = self.planning;
-        if self.recorded > 0 || planning.own_step_is_recorded() || planning.has_checkpointed() {
+        if self.has_only_deferred()
+            || self.recorded > 0
+            || planning.own_step_is_recorded()
+            || planning.has_checkpointed()
+        {
             return None;
         }
         if let JobKind::Step(step) = &planning.item.kind {
@@ -64,6 +68,11 @@ impl Draft<'_> {
         Some(if self.repeated { ServerError::no_progress() } else { ServerError::no_ops() })
     }
 
+    /// Whether the answer adds runs for later, and nothing that carries this one on.
+    fn has_only_deferred(&self) -> bool {
+        self.jobs == 0 && self.changes.iter().any(|change| matches!(change, Change::PutDefer(..)))
+    }
+
     /// Whether nothing new is no failure, as long as something else of the run is pending: the store knows.
     fn may_rest(&self) -> bool {
         let planning = self.planning;
@@ -74,16 +83,17 @@ impl Draft<'_> {
     fn waits(&self) -> bool {
         self.changes.iter().any(|change| match change {
             Change::PutJob(job, _) => !matches!(job.kind, JobKind::Step(_)),
-            Change::Invoke(_) => true,
+            Change::Await(_) => true,
             _ => false,
         })
     }
 
-    /// The call an app asked for. Its id tells how many steps were known, so that asking again without new
-    /// steps is noticed.
+    /// The call an app asked for. Its id tells how much was known, so that asking again without anything new
+    /// is noticed.
     fn requested_discovery(&self) -> QueueItem {
         let run = self.planning.run;
-        let id = JobId::discovery(run.id, &["", &run.steps.len().to_string()]);
+        let known = run.steps.len() + self.defers().len();
+        let id = JobId::discovery(run.id, &["", &known.to_string()]);
         self.job(id, JobKind::Discovery, self.planning.now)
     }
 

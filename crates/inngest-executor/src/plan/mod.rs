@@ -63,6 +63,8 @@ pub struct Planning<'a> {
     pub now: Millis,
     /// When the call began.
     pub dispatched_at: Millis,
+    /// How many steps were recorded then.
+    pub dispatched_steps: usize,
     /// A fixed wait between attempts instead of the back-off table.
     pub retry_interval: Option<Duration>,
     /// How much a run of this function may be.
@@ -171,10 +173,10 @@ impl Planning<'_> {
         self.item.step().is_some_and(|step| self.run.has_step(&step.id))
     }
 
-    /// Whether the call recorded steps by checkpoints. A job that is alone in its run knows how long the stack
-    /// was when it was made, and nobody else can have added to it.
+    /// Whether the call recorded steps by checkpoints: nobody else can have done so while a job was alone in its
+    /// run.
     fn has_checkpointed(&self) -> bool {
         let alone = is_alone(self.item) && self.item.step().is_none();
-        alone && self.run.steps.len() > self.item.stack_current as usize
+        alone && self.run.steps.len() > self.dispatched_steps
     }
 }

@@ -10,8 +10,8 @@ use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, Wa
 
 use super::{Case, finish};
 use crate::{
-    Admit, Cancellation, Change, CommitError, Committed, Condition, Defer, DeferStatus, Effect, EventWait, Invoke,
-    Metadata, Rejected, Requirement, Rerun, Tick, Transition, When,
+    Admit, Await, Awaited, Cancellation, Change, CommitError, Committed, Condition, Defer, DeferStatus, Effect,
+    EventWait, Invoke, Metadata, Rejected, Requirement, Rerun, Tick, Transition, When,
 };
 
 impl Case<'_> {
@@ -19,10 +19,12 @@ impl Case<'_> {
         self.an_event_resumes_those_whose_condition_holds().await;
         self.conditions_find_what_they_describe().await;
         self.a_wait_is_resumed_once_and_not_after_its_time().await;
+        self.an_event_that_came_while_a_wait_was_on_its_way_counts().await;
         self.an_event_cancels_runs_but_not_those_it_starts().await;
         self.the_end_of_a_run_ends_its_waits().await;
         self.a_signal_resumes_the_one_that_waits().await;
         self.a_run_is_invoked_once().await;
+        self.an_invoke_that_starts_nothing_is_answered().await;
         self.siblings_are_looked_for().await;
         self.deadlines_come_with_the_run().await;
         self.a_rerun_starts_with_what_is_known().await;
@@ -35,13 +37,21 @@ impl Case<'_> {
         let (run, start) = self.run("waits").await;
         let job = self.wait_job(run, WaitFor::Event);
         let wait = self.wait(job.id, event, condition, Effect::Resume);
-        let changes = vec![
-            Change::RemoveJob(start),
-            Change::PutJob(job.clone(), When::Unrecorded),
-            Change::PutWait(Box::new(wait)),
-        ];
+        let awaited = Awaited::Event { wait, since: Millis(i64::MAX), own: Arc::from([]) };
+        let changes = vec![Change::RemoveJob(start), Change::Await(Box::new(Await { job: job.clone(), awaited }))];
         self.fenced(start, 1, changes).await.expect("commits");
         job.id
+    }
+
+    /// A run of its own whose only job waits for a signal, taking it over from whoever waits for it.
+    async fn waiting_for_signal(&self, name: &str) -> JobId {
+        let (run, start) = self.run("waits").await;
+        let job = self.wait_job(run, WaitFor::Signal);
+        let id = job.id;
+        let awaited = Awaited::Signal(name.into());
+        let changes = vec![Change::RemoveJob(start), Change::Await(Box::new(Await { job, awaited }))];
+        self.fenced(start, 1, changes).await.expect("commits");
+        id
     }
 
     fn wait_job(&self, run: RunId, what: WaitFor) -> QueueItem {
@@ -141,14 +151,36 @@ impl Case<'_> {
         assert_eq!(self.send("waits/once", "{}").await.1.jobs.len(), 0);
         let again = self.commit(vec![Change::Resume(job, Resolution::Value(Payload::from("null")))]).await;
         assert!(again.jobs.is_empty(), "it has what it waited for");
-        let late = self.waiting("waits/late", None).await;
-        let mut wait = self.wait(late, "waits/late", None, Effect::Resume);
-        wait.until = Millis(self.ids.now().0 - 1);
-        self.commit(vec![Change::PutWait(Box::new(wait))]).await;
+        let (run, _) = self.run("waits").await;
+        let job = self.wait_job(run, WaitFor::Event);
+        let wait = self.wait(job.id, "waits/late", None, Effect::Resume);
+        let wait = EventWait { until: Millis(self.ids.now().0 - 1), ..wait };
+        let awaited = Awaited::Event { wait, since: Millis(i64::MAX), own: Arc::from([]) };
+        self.commit(vec![Change::Await(Box::new(Await { job, awaited }))]).await;
         assert_eq!(self.send("waits/late", "{}").await.1.jobs.len(), 0);
         let over = self.waiting("waits/over", None).await;
         self.commit(vec![Change::RemoveWait(over)]).await;
         assert_eq!(self.send("waits/over", "{}").await.1.jobs.len(), 0);
+    }
+
+    async fn an_event_that_came_while_a_wait_was_on_its_way_counts(&self) {
+        let (event, _) = self.send("waits/early", r#"{"n":1}"#).await;
+        let before = Millis(event.timestamp().0 - 1);
+        let condition = |n: &str| format!("async.data.n == {n}");
+        for (n, since, own, resumed) in [
+            ("1", before, vec![], true),
+            ("2", before, vec![], false),
+            ("1", event.timestamp(), vec![], false),
+            ("1", before, vec![event], false),
+        ] {
+            let (run, _) = self.run("waits").await;
+            let job = self.wait_job(run, WaitFor::Event);
+            let wait = self.wait(job.id, "waits/early", Some((&condition(n), "{}")), Effect::Resume);
+            let awaited = Awaited::Event { wait, since, own: own.into() };
+            let committed = self.commit(vec![Change::Await(Box::new(Await { job, awaited }))]).await;
+            let resolution = committed.jobs.last().expect("the job was made").resolution.as_deref();
+            assert_eq!(resolution, resumed.then_some(&Resolution::Event(event)), "{n} since {since:?}");
+        }
     }
 
     async fn an_event_cancels_runs_but_not_those_it_starts(&self) {
@@ -165,9 +197,9 @@ impl Case<'_> {
     }
 
     async fn the_end_of_a_run_ends_its_waits(&self) {
-        let job = self.waiting("waits/ended", None).await;
-        self.commit(vec![Change::PutSignal("waits-ended".into(), job)]).await;
-        self.commit(vec![finish(job.run, RunStatus::Cancelled, None, None)]).await;
+        for job in [self.waiting("waits/ended", None).await, self.waiting_for_signal("waits-ended").await] {
+            self.commit(vec![finish(job.run, RunStatus::Cancelled, None, None)]).await;
+        }
         assert!(self.send("waits/ended", "{}").await.1.jobs.is_empty());
         assert!(self.commit(vec![Change::Signal("waits-ended".into(), Payload::from("1"))]).await.jobs.is_empty());
         let (run, _) = self.run("waits").await;
@@ -178,13 +210,18 @@ impl Case<'_> {
 
     async fn a_signal_resumes_the_one_that_waits(&self) {
         let name: Arc<str> = "waits-signal".into();
-        let (first, second) = (self.waiting("x", None).await, self.waiting("x", None).await);
-        self.commit(vec![Change::PutSignal(Arc::clone(&name), first)]).await;
+        let first = self.waiting_for_signal(&name).await;
+        let (other, _) = self.run("waits").await;
+        let second = self.wait_job(other, WaitFor::Signal).id;
         let free = |job| Transition { require: vec![Requirement::SignalFree(Arc::clone(&name), job)], changes: vec![] };
         let taken = self.store.commit(free(second).into()).await;
         assert!(matches!(taken, Err(CommitError::Rejected(Rejected::SignalTaken(taken))) if taken == name));
         self.store.commit(free(first).into()).await.expect("its own signal");
-        self.commit(vec![Change::PutSignal(Arc::clone(&name), second)]).await;
+        let second = self.waiting_for_signal(&name).await;
+        self.store.commit(free(first).into()).await.expect("it waits already, although for nothing now");
+        let again =
+            Await { job: self.wait_job(first.run, WaitFor::Signal), awaited: Awaited::Signal(Arc::clone(&name)) };
+        assert!(self.commit(vec![Change::Await(Box::new(again))]).await.jobs.is_empty(), "nor does it steal it back");
         let value = Payload::from(r#"{"data":{"data":1,"signal":"waits-signal"}}"#);
         let committed = self.commit(vec![Change::Signal(Arc::clone(&name), value.clone())]).await;
         assert_eq!(committed.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [second], "who came last has it");
@@ -199,7 +236,9 @@ impl Case<'_> {
             let event = self.event("inngest/function.invoked");
             let admits = vec![self.admission(&event, self.function("child"), None)];
             let (job, child) = (job.clone(), admits[0].run);
-            (child, Change::Invoke(Box::new(Invoke { job, event, admits })))
+            let refusal = Payload::from(r#"{"error":{}}"#);
+            let awaited = Awaited::Run(Box::new(Invoke { run: child, event, admits, refusal }));
+            (child, Change::Await(Box::new(Await { job, awaited })))
         };
         let (child, first) = invoke();
         let committed = self.fenced(start, 1, vec![first]).await.expect("commits");
@@ -211,6 +250,27 @@ impl Case<'_> {
         let committed = self.commit(vec![Change::Resume(job.id, Resolution::Run(child))]).await;
         assert_eq!(committed.jobs[0].resolution.as_deref(), Some(&Resolution::Run(child)));
         assert_eq!(self.store.trace(run).await.expect("reads").jobs.len(), 2, "the answer waits to be taken");
+    }
+
+    /// The key of its event has started the function before.
+    async fn an_invoke_that_starts_nothing_is_answered(&self) {
+        let refusal = Payload::from(r#"{"error":{"name":"refused"}}"#);
+        for resumed in [false, true] {
+            let (run, start) = self.run("waits").await;
+            let job = self.wait_job(run, WaitFor::Invoke);
+            let event = self.event("inngest/function.invoked");
+            let until = self.ids.now().plus(Duration::from_secs(3600));
+            let key = Some(("waits/invoked-twice".into(), until));
+            let admit = Admit { idempotency: key, ..self.admission(&event, self.function("child"), None) };
+            let child = admit.run;
+            let invoke = Invoke { run: child, event, admits: vec![admit], refusal: refusal.clone() };
+            let awaited = Awaited::Run(Box::new(invoke));
+            let waiting = Change::Await(Box::new(Await { job: job.clone(), awaited }));
+            let committed = self.fenced(start, 1, vec![waiting]).await.expect("commits");
+            let own = committed.jobs.iter().rfind(|made| made.id == job.id).expect("it waits");
+            let expected = resumed.then(|| Resolution::Value(refusal.clone()));
+            assert_eq!(own.resolution.as_deref(), expected.as_ref());
+        }
     }
 
     async fn siblings_are_looked_for(&self) {

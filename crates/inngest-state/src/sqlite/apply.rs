@@ -4,7 +4,7 @@
 //! no savepoint. Whatever fails after that is a fault of the database and undoes the whole batch.
 
 use inngest_core::event::EventBody;
-use inngest_core::{App, AppId, Event, Function, FunctionId, Millis, RunId, RunStatus, StepId};
+use inngest_core::{App, AppId, Event, Function, FunctionId, Millis, RunId, RunStatus, StepId, limits};
 use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
@@ -12,8 +12,8 @@ use super::codec;
 use super::waits::Waits;
 use crate::run_state::{Defer, DeferStatus};
 use crate::transition::{
-    Admit, AttemptRecord, Cancellation, Change, Committed, Effect, FinishRun, Invoke, Metadata, Rejected, Requirement,
-    Rerun, StepRecord, Tick, Transition, When,
+    Admit, AttemptRecord, Await, Awaited, Cancellation, Change, Committed, Effect, FinishRun, Metadata, Rejected,
+    Requirement, Rerun, StepRecord, Tick, Transition, When,
 };
 
 /// Kinds of jobs that never carry a run on.
@@ -43,6 +43,15 @@ pub(super) struct Statements<'c> {
     resume: Statement<'c>,
     finish_run: Statement<'c>,
     waits: Waits<'c>,
+}
+
+/// What a transition has done so far, for the jobs that depend on it.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    /// It added the result of a step.
+    recorded: bool,
+    /// It ended a job.
+    removed: bool,
 }
 
 /// What a transition did, or why it may not happen.
@@ -105,24 +114,22 @@ impl<'c> Statements<'c> {
             }
         }
         let mut committed = Committed::default();
-        let mut recorded = false;
+        let mut progress = Progress::default();
         for change in &transition.changes {
             match change {
                 Change::PutEvent(event, admits) => self.put_event(event, admits, now, &mut committed)?,
                 Change::StartRun { run, at } => self.start_run(*run, *at)?,
-                Change::RecordStep(step) => recorded |= self.record_step(step, seq)?,
+                Change::RecordStep(step) => progress.recorded |= self.record_step(step, seq)?,
                 Change::RecordAttempt(attempt) => self.record_attempt(attempt)?,
                 Change::PutJob(item, when) => {
-                    if self.holds(*when, item, recorded)? && self.put_job(item, now)? {
+                    if self.holds(*when, item, progress)? && self.put_job(item, now)? {
                         committed.jobs.push(item.clone());
                     }
                 }
-                Change::RemoveJob(job) => self.remove_job(*job)?,
+                Change::RemoveJob(job) => progress.removed |= self.remove_job(*job)?,
                 Change::Rerun(rerun) => self.rerun(rerun, now, seq, &mut committed)?,
-                Change::Invoke(invoke) => self.invoke(invoke, now, &mut committed)?,
+                Change::Await(waiting) => self.begin_to_wait(waiting, now, &mut committed)?,
                 Change::Resume(job, resolution) => self.resume(*job, resolution, now, &mut committed)?,
-                Change::PutWait(wait) => self.waits.put(wait)?,
-                Change::PutSignal(name, job) => self.waits.put_signal(name, *job)?,
                 Change::RemoveWait(job) => self.waits.remove(*job)?,
                 Change::Signal(name, value) => {
                     if let Some(job) = self.waits.signal(name)? {
@@ -172,7 +179,8 @@ impl<'c> Statements<'c> {
             }
             Requirement::SignalFree(name, job) => {
                 let taken = self.waits.signal(name)?.is_some_and(|other| other != *job);
-                Ok(taken.then(|| Rejected::SignalTaken(name.clone())))
+                let mut known = || self.job_generation.exists(params![job.run.to_bytes(), job.key.cast_signed()]);
+                Ok((taken && !known()?).then(|| Rejected::SignalTaken(name.clone())))
             }
             &Requirement::Active(function) => {
                 let sql = "SELECT 1 FROM functions WHERE id = ?1 AND archived_at IS NULL";
@@ -222,6 +230,7 @@ impl<'c> Statements<'c> {
         if added == 0 {
             return Ok(());
         }
+        self.waits.received(event, now);
         // Before the runs it starts begin to wait for others of its kind.
         for matched in self.waits.matching(event, now)? {
             match matched.effect {
@@ -294,10 +303,27 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    fn invoke(&mut self, invoke: &Invoke, now: Millis, committed: &mut Committed) -> rusqlite::Result<()> {
-        if self.holds(When::Unrecorded, &invoke.job, false)? && self.put_job(&invoke.job, now)? {
-            committed.jobs.push(invoke.job.clone());
-            self.put_event(&invoke.event, &invoke.admits, now, committed)?;
+    fn begin_to_wait(&mut self, waiting: &Await, now: Millis, committed: &mut Committed) -> rusqlite::Result<()> {
+        let job = &waiting.job;
+        if !self.holds(When::Unrecorded, job, Progress::default())? || !self.put_job(job, now)? {
+            return Ok(());
+        }
+        committed.jobs.push(job.clone());
+        match &waiting.awaited {
+            Awaited::Nothing => {}
+            Awaited::Event { wait, since, own } => {
+                self.waits.put(wait)?;
+                if let Some(event) = self.waits.missed(wait, *since, own, now)? {
+                    self.resume(job.id, &Resolution::Event(event), now, committed)?;
+                }
+            }
+            Awaited::Signal(name) => self.waits.put_signal(name, job.id)?,
+            Awaited::Run(invoke) => {
+                self.put_event(&invoke.event, &invoke.admits, now, committed)?;
+                if !committed.admitted.iter().any(|(_, run)| *run == invoke.run) {
+                    self.resume(job.id, &Resolution::Value(invoke.refusal.clone()), now, committed)?;
+                }
+            }
         }
         Ok(())
     }
@@ -364,16 +390,17 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    fn holds(&mut self, when: When, item: &QueueItem, recorded: bool) -> rusqlite::Result<bool> {
+    fn holds(&mut self, when: When, item: &QueueItem, progress: Progress) -> rusqlite::Result<bool> {
         Ok(match when {
             When::Always => true,
-            When::Recorded => recorded,
+            When::Recorded => progress.recorded,
             When::Unrecorded => match item.step() {
                 Some(step) => !self.step_exists.exists(params![item.id.run.to_bytes(), step.id.as_str()])?,
                 None => true,
             },
             When::GroupDone(group) => {
-                recorded && !self.group_job.exists(params![item.id.run.to_bytes(), group.cast_signed()])?
+                (progress.recorded || progress.removed)
+                    && !self.group_job.exists(params![item.id.run.to_bytes(), group.cast_signed()])?
             }
         })
     }
@@ -403,9 +430,8 @@ impl<'c> Statements<'c> {
         Ok(written == 1)
     }
 
-    fn remove_job(&mut self, job: JobId) -> rusqlite::Result<()> {
-        self.remove_job.execute(params![job.run.to_bytes(), job.key.cast_signed()])?;
-        Ok(())
+    fn remove_job(&mut self, job: JobId) -> rusqlite::Result<bool> {
+        Ok(self.remove_job.execute(params![job.run.to_bytes(), job.key.cast_signed()])? == 1)
     }
 
     fn finish_run(
@@ -528,9 +554,11 @@ fn abort_defer(connection: &Connection, run: RunId, id: &StepId) -> rusqlite::Re
 
 fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> rusqlite::Result<()> {
     *seq += 1;
-    let sql =
-        "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)";
-    connection.prepare_cached(sql)?.execute(params![
+    // What is too much is dropped: notes never fail a run.
+    let sql = "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at) \
+         SELECT ?1,?2,?3,?4,?5,?6,?7,?8 WHERE \
+         (SELECT coalesce(sum(length(\"values\")), 0) FROM metadata WHERE run_id = ?1) + length(?7) <= ?9";
+    let added = connection.prepare_cached(sql)?.execute(params![
         metadata.run.to_bytes(),
         *seq,
         metadata.step.as_ref().map(StepId::as_str),
@@ -538,8 +566,12 @@ fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> 
         &*metadata.kind,
         &*metadata.op,
         &metadata.values[..],
-        metadata.at.0
+        metadata.at.0,
+        i64::try_from(limits::METADATA_OF_RUN_BYTES_MAX).unwrap_or(i64::MAX)
     ])?;
+    if added == 0 {
+        tracing::warn!(run_id = %metadata.run, kind = %metadata.kind, "metadata of a run is over its limit and was dropped");
+    }
     Ok(())
 }
 

@@ -21,7 +21,9 @@ use inngest_core::{App, Clock, Event, EventId, Function, Millis, RunId};
 use inngest_queue::{JobId, QueueItem};
 
 use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace};
-use crate::{Cancellation, Change, CommitError, Committed, Metadata, RunState, Store, StoreError, Tick, Transition};
+use crate::{
+    Awaited, Cancellation, Change, CommitError, Committed, Metadata, RunState, Store, StoreError, Tick, Transition,
+};
 use hot_runs::HotRuns;
 use read::Readers;
 use writer::Writer;
@@ -201,12 +203,14 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             Change::StartRun { run, .. } => hot.apply(*run, change),
             Change::RecordStep(step) => hot.apply(step.run, change),
             Change::PutDefer(run, _) | Change::AbortDefer(run, _) => hot.apply(*run, change),
-            Change::Invoke(invoke) => hot.admit(&invoke.event, &invoke.admits, committed),
+            Change::Await(waiting) => {
+                if let Awaited::Run(invoke) = &waiting.awaited {
+                    hot.admit(&invoke.event, &invoke.admits, committed);
+                }
+            }
             Change::FinishRun(finish) => hot.remove(finish.run),
             Change::Rerun(_)
             | Change::Resume(..)
-            | Change::PutWait(_)
-            | Change::PutSignal(..)
             | Change::RemoveWait(_)
             | Change::Signal(..)
             | Change::PutMetadata(_)

@@ -294,11 +294,7 @@ impl Reader<'_> {
 
     /// Functions by id; without `archived`, those that are active or have jobs left.
     pub(super) fn functions(&self, archived: bool) -> Result<Vec<Function>, StoreError> {
-        let only = if archived {
-            ""
-        } else {
-            "WHERE archived_at IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE jobs.function_id = functions.id)"
-        };
+        let only = if archived { "" } else { "WHERE archived_at IS NULL OR id IN (SELECT function_id FROM jobs)" };
         let sql = format!("SELECT {} FROM functions {only} ORDER BY id", codec::FUNCTION_COLUMNS);
         Ok(self.db.prepare(&sql)?.query_map([], codec::function)?.collect::<Result<_, _>>()?)
     }

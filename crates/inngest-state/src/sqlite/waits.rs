@@ -4,10 +4,11 @@
 //! looks up its own values under the few (path, test) pairs that exist for its name. So the cost of an event
 //! grows with the number of those who may match it, not with the number of those who wait.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use inngest_core::{Event, FunctionId, Millis, RunId};
+use inngest_core::{Event, EventId, FunctionId, Millis, RunId};
 use inngest_expr::expression::{Anchor, Bindings, Cache, Roots, Scalar, Test};
 use inngest_queue::JobId;
 use rusqlite::types::Value as Sql;
@@ -17,8 +18,20 @@ use serde_json::Value;
 use super::{codec, render};
 use crate::transition::{Condition, Effect, EventWait};
 
+/// How far a step that begins to wait looks back, and how many events are remembered for it: under a load that
+/// brings more than that in this time it looks back less far.
+const RECENT: Duration = Duration::from_secs(5);
+const RECENT_MAX: usize = 16_384;
+
 /// Distinct conditions that are kept compiled.
 const COMPILED_MAX: usize = 1_024;
+
+/// An event of the last moments.
+struct Recent {
+    at: Millis,
+    id: EventId,
+    name: Arc<str>,
+}
 
 /// Someone for whom an event counts.
 pub(super) struct Matched {
@@ -34,6 +47,8 @@ pub(super) struct Waits<'c> {
     /// Whether a signal may be waited for.
     signals: bool,
     conditions: Cache,
+    /// Events of the last moments, oldest first.
+    recent: VecDeque<Recent>,
     put: Statement<'c>,
     put_test: Statement<'c>,
     get: Statement<'c>,
@@ -56,6 +71,7 @@ impl<'c> Waits<'c> {
             names: HashSet::new(),
             signals: true,
             conditions: Cache::new(COMPILED_MAX),
+            recent: VecDeque::new(),
             put: sql(
                 "INSERT OR REPLACE INTO waits (run_id, key, function_id, event, expression, bindings, until, effect) \
                  VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
@@ -90,7 +106,58 @@ impl<'c> Waits<'c> {
 
     fn load(&mut self) -> rusqlite::Result<()> {
         self.signals = self.connection.prepare("SELECT 1 FROM signals LIMIT 1")?.exists([])?;
+        self.load_recent()?;
         self.load_names()
+    }
+
+    fn load_recent(&mut self) -> rusqlite::Result<()> {
+        self.recent.clear();
+        let mut newest = self.connection.prepare("SELECT id, name FROM events ORDER BY id DESC LIMIT ?1")?;
+        let mut rows = newest.query([RECENT_MAX as i64])?;
+        let mut until = None;
+        while let Some(row) = rows.next()? {
+            let id = codec::event_id(row, 0)?;
+            let at = id.timestamp();
+            if until.get_or_insert(at).since(at) > RECENT {
+                break;
+            }
+            self.recent.push_front(Recent { at, id, name: row.get(1)? });
+        }
+        Ok(())
+    }
+
+    /// Remembers an event for those who begin to wait for it while it is processed.
+    pub(super) fn received(&mut self, event: &Event, now: Millis) {
+        // An id may tell the time of a sender whose clock is ahead.
+        let at = event.id.timestamp().min(now);
+        let is_over = |recent: &Recent| now.since(recent.at) > RECENT;
+        while self.recent.len() >= RECENT_MAX || self.recent.front().is_some_and(is_over) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { at, id: event.id, name: Arc::clone(&event.name) });
+    }
+
+    /// The first event that was received after `since`, before the wait was there, and that it would have been
+    /// resumed by; the wait ends with it. The events that started its run do not count.
+    pub(super) fn missed(
+        &mut self,
+        wait: &EventWait,
+        since: Millis,
+        own: &[EventId],
+        now: Millis,
+    ) -> rusqlite::Result<Option<EventId>> {
+        let candidates = self.recent.iter().filter(|recent| recent.at > since && recent.name == wait.event);
+        let candidates: Vec<EventId> = candidates.map(|recent| recent.id).filter(|id| !own.contains(id)).collect();
+        for id in candidates {
+            let Some((event, _)) = render::find(self.connection, id)? else { continue };
+            let body = render::body(self.connection, &event)?;
+            let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            if wait.condition.as_ref().is_none_or(|condition| self.holds(condition, &body, now)) {
+                self.remove(wait.job)?;
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     /// Jumps from name to name, so that many waits of one name cost one step.

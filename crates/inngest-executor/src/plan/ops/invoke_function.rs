@@ -1,8 +1,8 @@
 //! `InvokeFunction`: another function runs, and its result is that of the step.
 
-use inngest_core::{Payload, RunStatus, canonical};
+use inngest_core::{Millis, Payload, RunStatus, canonical, limits};
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
-use inngest_state::{Change, Invoke, StepOp};
+use inngest_state::{Await, Awaited, Change, Invoke, StepOp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -57,13 +57,13 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let inngest_core::event::EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
     let mut admit = routing::admission(registry, function, &event, || &**body, now, ids);
     admit.correlation_id = Some(correlation_id.into());
+    let run = admit.run;
     admits.push(admit);
+    let refusal =
+        error("InngestInvokeError", "The function was not started: an event of the same id has done so before");
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Invoke), until);
-    if draft.wants(&job) {
-        draft.jobs += 1;
-        draft.changes.push(Change::Invoke(Box::new(Invoke { job, event, admits })));
-    }
+    draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal })) });
 }
 
 /// The step fails at once; who listens for the end of the invoked function hears of it.
@@ -92,7 +92,8 @@ pub(in crate::plan) fn resolve(draft: &mut Draft<'_>, with: Resolved) {
             let what = status.as_str().to_lowercase();
             (error("InngestInvokeError", &format!("The invoked run {id} was {what}")), true)
         }
-        Resolved::Value(value) | Resolved::Event(value) => (value, false),
+        // The run was not started.
+        Resolved::Value(value) | Resolved::Event(value) => (value, true),
         Resolved::TimedOut => (Payload::from_static(TIMED_OUT), true),
     };
     record(draft, step, value, failed);
@@ -130,7 +131,8 @@ fn invocation(payload: &str) -> Invocation {
             }
             ("ts", Some(_)) => {
                 let ts: Option<i64> = serde_json::from_slice(value).ok();
-                invocation.ts = ts.filter(|ts| *ts > 0).map(inngest_core::Millis);
+                let possible = limits::EVENT_TS_MIN..=limits::EVENT_TS_MAX;
+                invocation.ts = ts.filter(|ts| possible.contains(ts)).map(Millis);
             }
             _ => {}
         }

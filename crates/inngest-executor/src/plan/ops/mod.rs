@@ -6,7 +6,7 @@ mod discovery_request;
 mod gateway;
 pub(super) mod invoke_function;
 mod none;
-mod notes;
+pub(super) mod notes;
 mod run_complete;
 pub(super) mod sleep;
 pub(super) mod step;

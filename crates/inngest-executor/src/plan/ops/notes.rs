@@ -21,7 +21,7 @@ struct Opts<'a> {
     selection_strategy: Option<Cow<'a, str>>,
 }
 
-pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
+pub(in crate::plan) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     if report.metadata.is_empty() && !names_an_experiment(report) || draft.is_recorded(&report.id) {
         return;
     }
@@ -41,10 +41,7 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
 
 fn names_an_experiment(report: &OpReport) -> bool {
     const NAME: &[u8] = b"\"experimentName\"";
-    report
-        .opts
-        .as_ref()
-        .is_some_and(|opts| opts.len() > NAME.len() && opts.windows(NAME.len()).any(|part| part == NAME))
+    report.opts.as_ref().is_some_and(|opts| memchr::memmem::find(opts, NAME).is_some())
 }
 
 fn experiment(report: &OpReport) -> Option<MetadataReport> {

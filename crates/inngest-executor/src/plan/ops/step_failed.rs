@@ -35,7 +35,8 @@ pub(super) fn record(draft: &mut Draft<'_>, report: OpReport, no_retry: bool) {
 struct Reported<'a> {
     #[serde(borrow)]
     cause: Option<&'a RawValue>,
-    #[serde(borrow)]
+    /// Go's SDK looks for what it has reported, also if that is `null`.
+    #[serde(borrow, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<&'a RawValue>,
@@ -74,6 +75,10 @@ pub(super) fn attempt_error(error: Option<&Payload>) -> Payload {
         ("stack", text(reported.stack)),
     ];
     object(&members).into()
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(data: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(data).map(Some)
 }
 
 impl<'a> Reported<'a> {

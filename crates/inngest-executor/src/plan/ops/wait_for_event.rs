@@ -1,14 +1,17 @@
 //! `WaitForEvent`: the step is resolved by the first event of a name that satisfies a condition, or by `null` when
 //! none comes in time.
 
-use inngest_core::limits;
+use std::sync::Arc;
+
+use inngest_core::{Millis, limits};
 use inngest_expr::expression::Roots;
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
-use inngest_state::{Change, Effect, EventWait, StepOp};
+use inngest_state::{Await, Awaited, Change, Effect, EventWait, StepOp};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{NULL, opts};
+use crate::plan::Planning;
 use crate::plan::draft::{Draft, Result};
 use crate::plan::resolve::Resolved;
 use crate::plan::server_error::ServerError;
@@ -52,12 +55,25 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Event), until);
     let function = job.function;
-    // A condition that can never hold leaves only the timeout.
-    if draft.put(job)
-        && let Some(condition) = condition
-    {
-        let wait = EventWait { job: id, function, event: event.into(), condition, until, effect: Effect::Resume };
-        draft.changes.push(Change::PutWait(Box::new(wait)));
+    let awaited = match condition {
+        // It can never hold: only the timeout is left.
+        None => Awaited::Nothing,
+        Some(condition) => {
+            let wait = EventWait { job: id, function, event: event.into(), condition, until, effect: Effect::Resume };
+            Awaited::Event { wait, since: about_to_wait(planning), own: Arc::clone(&planning.run.event_ids) }
+        }
+    };
+    draft.wait(Await { job, awaited });
+}
+
+/// Since when the app may have been about to wait. What it waits for may be the answer to what its last step has
+/// sent, and may come before the call that reports the wait has ended, or even begun.
+fn about_to_wait(planning: &Planning<'_>) -> Millis {
+    const BEFORE_THE_CALL_MS: i64 = 1_000;
+    let Planning { item, dispatched_at, .. } = *planning;
+    match item.attempt {
+        0 => item.queued_at.max(Millis(dispatched_at.0 - BEFORE_THE_CALL_MS)),
+        _ => dispatched_at,
     }
 }
 

@@ -1,8 +1,10 @@
 //! `WaitForSignal`: the step is resolved by a signal of a name, or by `null` when none comes in time. One step waits
 //! for a signal at a time.
 
+use std::sync::Arc;
+
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
-use inngest_state::{Change, Requirement, StepOp};
+use inngest_state::{Await, Awaited, Change, Requirement, StepOp};
 use serde::Deserialize;
 
 use super::{NULL, opts};
@@ -41,11 +43,9 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     }
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Signal), until);
-    if draft.put(job) {
-        if !replaces {
-            draft.require.push(Requirement::SignalFree(signal.as_str().into(), id));
-        }
-        draft.changes.push(Change::PutSignal(signal.into(), id));
+    let name: Arc<str> = signal.into();
+    if draft.wait(Await { job, awaited: Awaited::Signal(Arc::clone(&name)) }) && !replaces {
+        draft.require.push(Requirement::SignalFree(name, id));
     }
 }
 

@@ -171,6 +171,49 @@ fn lowering_the_retries_takes_effect_at_the_next_attempt() {
 }
 
 #[test]
+fn what_an_error_says_about_its_data_stays_also_if_it_is_null() {
+    for (error, kept) in [
+        (r#"{"data":null,"message":"no","name":"E"}"#, r#"{"error":{"data":null,"message":"no","name":"E"}}"#),
+        (
+            r#"{"data":{"n":null},"message":"no","name":"E"}"#,
+            r#"{"error":{"data":{"n":null},"message":"no","name":"E"}}"#,
+        ),
+        (r#"{"message":"no","name":"E"}"#, r#"{"error":{"message":"no","name":"E"}}"#),
+    ] {
+        let mut model = Model::new();
+        model.drive(|call| {
+            if call.has("a") {
+                assert_eq!(call.value("a"), kept);
+                return Ok(returned("1"));
+            }
+            Ok(ops(vec![OpReport { error: Some(json(error)), ..op(Op::StepFailed, "a") }]))
+        });
+        assert_eq!(model.status(), Some(RunStatus::Completed));
+    }
+}
+
+#[test]
+fn a_function_that_throws_after_a_parallel_block_has_its_attempts_and_no_more() {
+    let mut model = Model::with_retries(2);
+    model.drive_in_waves(|call| {
+        if !call.target().is_empty() {
+            return Ok(ops(vec![ran(call.target())]));
+        }
+        Ok(if call.has("a") { failed("no") } else { ops(vec![planned("a"), planned("b"), planned("c")]) })
+    });
+    assert_eq!(model.attempts_of(""), [0, 0, 1, 2]);
+}
+
+#[test]
+fn an_answer_that_only_defers_is_followed_by_a_discovery_once() {
+    let mut model = Model::with_retries(1);
+    let defer = || OpReport { opts: Some(json(r#"{"fn_slug":"app-other","input":{}}"#)), ..op(Op::DeferAdd, "d") };
+    model.drive(|_| Ok(ops(vec![defer()])));
+    // The second discovery brings nothing new, and has one retry.
+    assert_eq!((model.calls.len(), model.status()), (3, Some(RunStatus::Failed)));
+}
+
+#[test]
 fn answers_that_say_nothing_are_failed_attempts() {
     let nothing = [Vec::new(), vec![op(Op::None, "")], vec![op(Op::None, ""), op(Op::None, "x")]];
     for reports in nothing {

@@ -11,8 +11,8 @@ use inngest_core::{AppId, Clock, Entropy, Event, Function, FunctionId, Ids, Mill
 use inngest_expr::expression::Cache;
 use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use inngest_state::{
-    Admit, AttemptRecord, Change, EventWait, FinishRun, Invoke, Rejected, Requirement, RunState, StepRecord,
-    Transition, When,
+    Admit, AttemptRecord, Await, Awaited, Change, EventWait, FinishRun, Invoke, Rejected, Requirement, RunState,
+    StepRecord, Transition, When,
 };
 
 use crate::driver::CallError;
@@ -196,7 +196,7 @@ impl Model {
         let mut known = Known::default();
         loop {
             let plan = |planning: &Planning<'_>| plan::plan(planning, &answer);
-            let transition = self.with_knowledge(&call.item, call.at, &known, plan);
+            let transition = self.with_knowledge(&call.item, (call.at, call.steps.len()), &known, plan);
             match self.commit(transition) {
                 Err(rejected) if known.learn(&rejected) => {}
                 committed => return committed,
@@ -205,10 +205,18 @@ impl Model {
     }
 
     pub(super) fn with_planning<T>(&self, item: &QueueItem, at: Millis, f: impl FnOnce(&Planning<'_>) -> T) -> T {
-        self.with_knowledge(item, at, &Known::default(), f)
+        self.with_knowledge(item, (at, self.run.steps.len()), &Known::default(), f)
     }
 
-    fn with_knowledge<T>(&self, item: &QueueItem, at: Millis, known: &Known, f: impl FnOnce(&Planning<'_>) -> T) -> T {
+    /// `dispatched`: when the call began, and with how many steps.
+    fn with_knowledge<T>(
+        &self,
+        item: &QueueItem,
+        dispatched: (Millis, usize),
+        known: &Known,
+        f: impl FnOnce(&Planning<'_>) -> T,
+    ) -> T {
+        let (at, steps) = dispatched;
         f(&Planning {
             limits: RunLimits::default(),
             expressions: &self.expressions,
@@ -220,6 +228,7 @@ impl Model {
             ids: &self.ids,
             now: self.now,
             dispatched_at: at,
+            dispatched_steps: steps,
             retry_interval: self.retry_interval,
         })
     }
@@ -300,8 +309,8 @@ impl Model {
                         return Err(Rejected::NoSiblings(id));
                     }
                 }
-                Requirement::SignalFree(name, _) => {
-                    if self.taken_signals.contains(name) {
+                Requirement::SignalFree(name, job) => {
+                    if self.taken_signals.contains(name) && !self.jobs.contains_key(job) {
                         return Err(Rejected::SignalTaken(name.clone()));
                     }
                 }
@@ -351,16 +360,20 @@ impl Model {
             Change::RecordStep(record) => self.records.push(*record),
             Change::RecordAttempt(record) => self.attempts.push(*record),
             Change::PutEvent(event, admits) => self.events.push((*event, admits)),
-            Change::PutWait(wait) => drop(self.waits.insert(wait.job, *wait)),
-            Change::PutSignal(name, job) => drop(self.signals.insert(name, job)),
             Change::RemoveWait(job) => {
                 self.waits.remove(&job);
                 self.signals.retain(|_, waiting| *waiting != job);
             }
-            Change::Invoke(invoke) => {
-                if self.holds(&invoke.job, When::Unrecorded, recorded) && !self.jobs.contains_key(&invoke.job.id) {
-                    self.jobs.insert(invoke.job.id, invoke.job.clone());
-                    self.invokes.push(*invoke);
+            Change::Await(waiting) => {
+                let Await { job, awaited } = *waiting;
+                if self.holds(&job, When::Unrecorded, recorded) && !self.jobs.contains_key(&job.id) {
+                    match awaited {
+                        Awaited::Nothing => {}
+                        Awaited::Event { wait, .. } => drop(self.waits.insert(wait.job, wait)),
+                        Awaited::Signal(name) => drop(self.signals.insert(name, job.id)),
+                        Awaited::Run(invoke) => self.invokes.push(*invoke),
+                    }
+                    self.jobs.insert(job.id, job);
                 }
             }
             Change::StartRun { .. }
@@ -377,7 +390,7 @@ impl Model {
             When::Always => true,
             When::Unrecorded => job.step().is_none_or(|step| !self.run.has_step(&step.id)),
             When::Recorded => recorded,
-            When::GroupDone(group) => recorded && self.jobs.values().all(|job| job.group != Some(group)),
+            When::GroupDone(group) => self.jobs.values().all(|job| job.group != Some(group)),
         }
     }
 }

@@ -88,6 +88,16 @@ impl Script {
         Ok(version(self.version, ops(reports)))
     }
 
+    /// The step that the app executes at a call, if it executes one.
+    fn executes(&self, call: &Call) -> Option<String> {
+        let open = self.open(call);
+        match call.target() {
+            "" if open.len() == 1 && !call.item.plan_only => open.into_iter().next(),
+            "" => None,
+            step => Some(step.to_owned()),
+        }
+    }
+
     /// Lets jobs be dispatched and answers arrive in the order that the choices say.
     fn play(&self) -> Model {
         let mut model = Model::with_retries(3);
@@ -138,6 +148,23 @@ proptest! {
         prop_assert_eq!(model.run.steps.len(), steps + 1);
         // Each step causes at most its own call, some retries and a discovery.
         prop_assert!(model.calls.len() <= 3 + 4 * (steps + 1), "{} calls for {} steps", model.calls.len(), steps);
+    }
+
+    #[test]
+    fn no_step_is_executed_twice_but_for_retries(script in script()) {
+        let model = script.play();
+        let executed: Vec<String> = model.calls.iter().filter_map(|call| script.executes(call)).collect();
+        for record in &model.records {
+            let step = record.step.id.as_str();
+            let times = executed.iter().filter(|executed| *executed == step).count();
+            let expected = match script.kind(step) {
+                Kind::Run | Kind::Fails => 1,
+                // Who finds it reports it, which starts one timer.
+                Kind::Sleep => continue,
+                Kind::Flaky => 2,
+            };
+            prop_assert_eq!(times, expected, "{}", step);
+        }
     }
 
     #[test]
