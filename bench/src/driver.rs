@@ -10,6 +10,7 @@ use crate::net::{Connection, Target};
 use crate::pace::Turn;
 use crate::session::{Client, FIRST_CLIENT, Failures, Job, Outcome, Session};
 use crate::stub::{Call, Stub};
+use crate::workload::Workload;
 use anyhow::{Context, Result, bail};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -41,6 +42,8 @@ pub(crate) struct Generator {
     free_callers: Vec<usize>,
     answers: Vec<u8>,
     next_sequence: u64,
+    /// First sequence number of the runs that were parked last.
+    parked: u64,
 }
 
 /// Keys for servers that ask for them.
@@ -75,6 +78,7 @@ impl Generator {
             free_callers: Vec::new(),
             answers: Vec::new(),
             next_sequence: first_sequence(),
+            parked: 0,
         };
         generator.register()?;
         Ok(generator)
@@ -125,7 +129,9 @@ impl Generator {
 
     /// Runs one workload to its end.
     pub(crate) fn run(&mut self, job: &Job) -> Result<Outcome> {
-        let mut session = Session::new(job, self.next_sequence, &self.target, &self.keys);
+        // An event that releases a run carries the number of the event that parked it.
+        let first = if job.workload == Workload::Release { self.parked } else { self.next_sequence };
+        let mut session = Session::new(job, first, &self.target, &self.keys);
         let mut events = Events::with_capacity(1024);
         let (mut opened, mut closed) = (None, None);
         loop {
@@ -135,7 +141,10 @@ impl Generator {
                     Turn::WindowOpens => opened = Some(session.snapshot()?),
                     Turn::WindowCloses => closed = Some(session.snapshot()?),
                     Turn::Finished => {
-                        self.next_sequence = session.ledger.next_sequence();
+                        self.next_sequence = self.next_sequence.max(session.ledger.next_sequence());
+                        if job.workload == Workload::Park {
+                            self.parked = first;
+                        }
                         let edges = opened.zip(closed).context("a workload finishes after its window")?;
                         return Ok(session.finish(edges));
                     }

@@ -131,11 +131,11 @@ impl Ledger {
                 record.steps_done |= bit;
                 Progress::None
             }
-            Answer::Result if record.ended & (1 << function) != 0 => {
+            Answer::Result | Answer::Parked if record.ended & (1 << function) != 0 => {
                 self.totals.duplicate_runs += 1;
                 Progress::None
             }
-            Answer::Result => {
+            Answer::Result | Answer::Parked => {
                 record.ended |= 1 << function;
                 self.totals.runs_ended += 1;
                 if record.ended != all {

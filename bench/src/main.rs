@@ -84,7 +84,7 @@ struct Options {
     /// Send this many events per second on a fixed schedule instead of the closed loop.
     #[arg(long, value_parser = positive)]
     rate: Option<f64>,
-    /// Measure this many events (soak: 100000 unless given; startup: starts, 5 unless given).
+    /// Measure this many events (waiting, asleep, soak: 100000 unless given; startup: starts, 5 unless given).
     #[arg(long, conflicts_with = "duration")]
     count: Option<u64>,
     /// Measure for this many seconds [default: 10].
@@ -116,6 +116,9 @@ struct Options {
     json: Option<PathBuf>,
 }
 
+/// Runs that wait or sleep, unless `--count` says otherwise.
+const WAITING_COUNT: u64 = 100_000;
+
 /// What `--workload` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Selection {
@@ -128,6 +131,10 @@ enum Selection {
     Ingest,
     /// All of the above.
     All,
+    /// Many runs that wait, events that pass them by, and their release (`park`, `miss`, `release`).
+    Waiting,
+    /// Many runs that sleep an hour.
+    Asleep,
     /// `hello` for many runs, with memory readings on the way.
     Soak,
     /// CPU and wake-ups of a server that is left alone.
@@ -240,10 +247,24 @@ impl Options {
                     }
                     jobs.push(job);
                 }
+                Selection::Waiting => {
+                    let [park, release] = [Workload::Park, Workload::Release].map(|each| self.counted(each, observed));
+                    jobs.extend([park, self.job(Workload::Miss, observed), release]);
+                }
+                Selection::Asleep => jobs.push(self.counted(Workload::Asleep, observed)),
                 other => jobs.extend(other.workload().map(|workload| self.job(workload, observed))),
             }
         }
         Ok(jobs)
+    }
+
+    /// A job of as many runs as are to wait.
+    fn counted(&self, workload: Workload, observed: Option<Observed>) -> Job {
+        let mut job = self.job(workload, observed);
+        job.plan.rate = None;
+        job.plan.warm_up = Duration::ZERO;
+        job.plan.limit = Limit::Count(self.count.unwrap_or(WAITING_COUNT));
+        job
     }
 
     fn job(&self, workload: Workload, observed: Option<Observed>) -> Job {
@@ -268,7 +289,12 @@ impl Selection {
             Selection::Fanout => Some(Workload::Fanout),
             Selection::Sleep => Some(Workload::Sleep),
             Selection::Ingest => Some(Workload::Ingest),
-            Selection::All | Selection::Soak | Selection::Idle | Selection::Startup => None,
+            Selection::All
+            | Selection::Waiting
+            | Selection::Asleep
+            | Selection::Soak
+            | Selection::Idle
+            | Selection::Startup => None,
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) enum Answer {
     Step(u8),
     /// A plan of steps, or a sleep: nothing was executed.
     Plan,
+    /// A wait without a foreseeable end: the run is where its workload wants it.
+    Parked,
 }
 
 impl Stub {
@@ -118,6 +120,10 @@ impl Stub {
             Shape::Sleep => {
                 out.extend_from_slice(&reply("206 Partial Content", &format!("[{}]", steps[next].op)));
                 Ok(Answer::Plan)
+            }
+            Shape::Wait | Shape::LongSleep => {
+                out.extend_from_slice(&reply("206 Partial Content", &format!("[{}]", steps[next].op)));
+                Ok(Answer::Parked)
             }
             Shape::Parallel => {
                 let missing = steps.iter().filter(|step| step.key.find(body).is_none());
@@ -234,6 +240,15 @@ mod tests {
         assert_eq!((answer_of(slept), &json[0]["op"], &json[0]["name"]), (Answer::Plan, &json!("Sleep"), &json!("1s")));
         let id = json[0]["id"].as_str().expect("id");
         assert_eq!(answer_of(call(&stub, "fnId=bench-sleep&stepId=step", &body(&[id])).0), Answer::Result);
+    }
+
+    #[test]
+    fn a_parked_run_ends_when_it_is_released() {
+        let stub = Stub::new();
+        let (parked, json) = call(&stub, "fnId=bench-park&stepId=step", &body(&[]));
+        assert_eq!((answer_of(parked), &json[0]["name"]), (Answer::Parked, &json!("bench/release")));
+        let id = json[0]["id"].as_str().expect("id");
+        assert_eq!(answer_of(call(&stub, "fnId=bench-park&stepId=step", &body(&[id])).0), Answer::Result);
     }
 
     #[test]

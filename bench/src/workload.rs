@@ -8,6 +8,10 @@
 //! | `fanout` | five functions without steps | routing one event to many runs |
 //! | `sleep` | one function that sleeps one second | timers, and how late they fire (end minus 1 s) |
 //! | `ingest` | nothing | accepting and storing events, one per request |
+//! | `park` | one function that waits for an event with its own number | how many may wait, and what they cost |
+//! | `miss` | nothing, although its name is awaited | looking an event up among those who wait |
+//! | `release` | nothing: it resumes one run that was parked | releasing runs that wait |
+//! | `asleep` | one function that sleeps an hour | what sleepers cost |
 //!
 //! The figures of a run: *accept* is from sending the event to its 200; *first call* is to the arrival of the first call
 //! at the stub app; *end* is to the moment the last final response of the event's runs is written. With a fixed rate, all
@@ -33,6 +37,14 @@ pub(crate) enum Workload {
     Sleep,
     /// Events that no function listens to.
     Ingest,
+    /// One function that waits for the event that releases it.
+    Park,
+    /// Events that release nobody.
+    Miss,
+    /// Events that release one parked run each.
+    Release,
+    /// One function that sleeps an hour.
+    Asleep,
 }
 
 /// What one function does when it is called.
@@ -46,6 +58,10 @@ pub(crate) enum Shape {
     Parallel,
     /// Sleeps one second.
     Sleep,
+    /// Waits for an event that carries its own number.
+    Wait,
+    /// Sleeps an hour.
+    LongSleep,
 }
 
 /// One registered function.
@@ -96,17 +112,24 @@ impl Workload {
             Workload::Fanout => "fanout",
             Workload::Sleep => "sleep",
             Workload::Ingest => "ingest",
+            Workload::Park => "park",
+            Workload::Miss => "miss",
+            Workload::Release => "release",
+            Workload::Asleep => "asleep",
         }
     }
 
     pub(crate) fn event(self) -> String {
-        format!("bench/{}", self.name())
+        match self {
+            Workload::Miss => Workload::Release.event(),
+            _ => format!("bench/{}", self.name()),
+        }
     }
 
     /// Runs that one event starts.
     pub(crate) fn runs_per_event(self) -> u8 {
         match self {
-            Workload::Ingest => 0,
+            Workload::Ingest | Workload::Miss => 0,
             Workload::Fanout => FANOUT,
             _ => 1,
         }
@@ -114,11 +137,15 @@ impl Workload {
 
     fn shape_and_steps(self) -> (Shape, usize) {
         match self {
-            Workload::Hello | Workload::Fanout | Workload::Ingest => (Shape::Plain, 0),
+            Workload::Hello | Workload::Fanout | Workload::Ingest | Workload::Miss | Workload::Release => {
+                (Shape::Plain, 0)
+            }
             Workload::Steps3 => (Shape::Sequential, 3),
             Workload::Steps10 => (Shape::Sequential, 10),
             Workload::Parallel => (Shape::Parallel, 10),
             Workload::Sleep => (Shape::Sleep, 1),
+            Workload::Park => (Shape::Wait, 1),
+            Workload::Asleep => (Shape::LongSleep, 1),
         }
     }
 }
@@ -126,7 +153,12 @@ impl Workload {
 /// Every function of the stub app.
 pub(crate) fn functions() -> Vec<Function> {
     let of_workload = |workload: Workload| (0..workload.runs_per_event()).map(move |index| (workload, index));
-    Workload::ALL.into_iter().flat_map(of_workload).map(|(workload, index)| Function::new(workload, index)).collect()
+    Workload::ALL
+        .into_iter()
+        .chain([Workload::Park, Workload::Asleep])
+        .flat_map(of_workload)
+        .map(|(workload, index)| Function::new(workload, index))
+        .collect()
 }
 
 impl Function {
@@ -143,11 +175,23 @@ impl Function {
 
 impl Step {
     fn new(shape: Shape, number: usize) -> Self {
-        let name = if shape == Shape::Sleep { "nap".to_owned() } else { format!("step-{number}") };
+        let name = match shape {
+            Shape::Sleep | Shape::LongSleep => "nap".to_owned(),
+            Shape::Wait => "wait".to_owned(),
+            Shape::Plain | Shape::Sequential | Shape::Parallel => format!("step-{number}"),
+        };
         let id = hex::encode(Sha1::digest(name.as_bytes()));
-        let common = format!(r#""id":"{id}","displayName":"{name}","userland":{{"id":"{name}"}},"opts":{{}}"#);
+        let opts = match shape {
+            Shape::Wait => r#"{"timeout":"1h","if":"async.data.bench_seq == event.data.bench_seq"}"#,
+            _ => "{}",
+        };
+        let common = format!(r#""id":"{id}","displayName":"{name}","userland":{{"id":"{name}"}},"opts":{opts}"#);
         let op = match shape {
             Shape::Sleep => format!(r#"{{{common},"op":"Sleep","name":"1s","data":null}}"#),
+            Shape::LongSleep => format!(r#"{{{common},"op":"Sleep","name":"1h","data":null}}"#),
+            Shape::Wait => {
+                format!(r#"{{{common},"op":"WaitForEvent","name":"{}","data":null}}"#, Workload::Release.event())
+            }
             _ => format!(r#"{{{common},"op":"StepRun","name":"{name}","data":{{"done":{number}}}}}"#),
         };
         let plan = format!(r#"{{{common},"op":"StepPlanned","name":"{name}","data":null}}"#);
@@ -163,7 +207,7 @@ mod tests {
     #[test]
     fn functions_match_their_workloads() {
         let functions = functions();
-        for workload in Workload::ALL {
+        for workload in Workload::ALL.into_iter().chain([Workload::Park, Workload::Asleep]) {
             let of_it = functions.iter().filter(|function| function.workload == workload).count();
             assert_eq!(of_it, usize::from(workload.runs_per_event()), "{workload:?}");
         }
@@ -180,7 +224,11 @@ mod tests {
                 for (text, op) in [(&step.op, None), (&step.plan, Some("StepPlanned"))] {
                     let json: serde_json::Value = serde_json::from_str(text).expect(text);
                     assert_eq!(json["id"], step.id.as_str());
-                    let expected = if function.shape == Shape::Sleep { "Sleep" } else { "StepRun" };
+                    let expected = match function.shape {
+                        Shape::Sleep | Shape::LongSleep => "Sleep",
+                        Shape::Wait => "WaitForEvent",
+                        Shape::Plain | Shape::Sequential | Shape::Parallel => "StepRun",
+                    };
                     assert_eq!(json["op"], op.unwrap_or(expected));
                 }
             }

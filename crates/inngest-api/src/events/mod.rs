@@ -97,8 +97,7 @@ impl From<EventError> for Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)?;
-        self.index.map_or(Ok(()), |index| write!(f, " (event {index})"))
+        self.error.fmt(f)
     }
 }
 
@@ -114,7 +113,9 @@ impl Refused {
 
     fn response(&self) -> Response<Body> {
         let text = serde_json::Value::from(self.to_string());
-        let json = format!("{{\"ids\":[],\"status\":{},\"error\":{text}}}", self.status());
+        // The text is the Go server's, which SDKs hand on to their users; which event it is about stands beside it.
+        let event = self.index.map_or_else(String::new, |index| format!(",\"event\":{index}"));
+        let json = format!("{{\"ids\":[],\"status\":{},\"error\":{text}{event}}}", self.status());
         let mut response = reply(self.status(), json);
         if let EventError::Store(_) = self.error {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
