@@ -2,14 +2,23 @@
 
 import { serve as listen } from "@hono/node-server";
 import { Hono } from "hono";
-import { Inngest, NonRetriableError, RetryAfterError } from "inngest";
+import { Inngest, NonRetriableError, RetryAfterError, openai, referenceFunction } from "inngest";
 import { serve } from "inngest/hono";
 import { Journal, scenarios } from "../js/scenarios.mjs";
 
 const client = new Inngest({ id: "sdk-js-v3" });
 const journal = new Journal();
 const define = (options, triggers, handler) => client.createFunction(options, triggers, handler);
-const functions = scenarios({ define, journal, NonRetriableError, RetryAfterError });
+const race = (branches) => branches();
+const functions = scenarios({
+  define,
+  journal,
+  race,
+  openai,
+  referenceFunction,
+  NonRetriableError,
+  RetryAfterError,
+});
 
 const app = new Hono();
 app.on(["GET", "PUT", "POST"], "/api/inngest", serve({ client, functions }));

@@ -1,14 +1,23 @@
 // inngest 4.x served by Express. Checkpointing is on, as it is by default in this version.
 
 import express from "express";
-import { Inngest, NonRetriableError, RetryAfterError } from "inngest";
+import { Inngest, NonRetriableError, RetryAfterError, group, openai, referenceFunction } from "inngest";
 import { serve } from "inngest/express";
 import { Journal, scenarios } from "../js/scenarios.mjs";
 
 const client = new Inngest({ id: "sdk-js-v4" });
 const journal = new Journal();
 const define = (options, triggers, handler) => client.createFunction({ ...options, triggers }, handler);
-const functions = scenarios({ define, journal, NonRetriableError, RetryAfterError });
+const race = (branches) => group.parallel({ mode: "race" }, branches);
+const functions = scenarios({
+  define,
+  journal,
+  race,
+  openai,
+  referenceFunction,
+  NonRetriableError,
+  RetryAfterError,
+});
 
 const app = express();
 app.use(express.json({ limit: "10mb" }));

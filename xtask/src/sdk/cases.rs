@@ -1,5 +1,8 @@
 //! Scenarios that are more than one event and what must come of it.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
@@ -50,8 +53,7 @@ pub(crate) fn same_event_id(tested: &mut Tested) -> anyhow::Result<()> {
     let second = tested.post_event(&event)?;
     // A later run has ended: the second event would have had its own by now.
     tested.ended(&tested.send("sdk/hello", &json!({ "name": "later" }))?)?;
-    let runs = get(&tested.url(&format!("/v1/events/{second}/runs"))).context("its runs")?;
-    let count = runs["data"].as_array().map_or(0, Vec::len);
+    let count = tested.runs_of(&second).context("its runs")?.len();
     anyhow::ensure!(first == second || count == 0, "the second event has {count} runs");
     Ok(())
 }
@@ -66,6 +68,31 @@ pub(crate) fn many_runs(tested: &mut Tested) -> anyhow::Result<()> {
         let executed = tested.executed(run_id(&run)?)?;
         anyhow::ensure!(executed.len() == 3 && executed.values().all(|count| *count == 1), "{executed:?}");
     }
+    Ok(())
+}
+
+/// An event cancels the run whose field it matches, and no other.
+pub(crate) fn cancel_on(tested: &mut Tested) -> anyhow::Result<()> {
+    let send = |id: &str, seconds| tested.send("sdk/cancellable", &json!({ "id": id, "seconds": seconds }));
+    let (cancelled, other) = (send("cancelled", 60)?, send("other", 4)?);
+    let cancel = json!({ "name": "sdk/cancel", "data": { "id": "cancelled" } });
+    for (event, status, after) in [(cancelled, "Cancelled", 0), (other, "Completed", 1)] {
+        let run = tested.ended_while(&event, &[("/e/test", cancel.clone())])?;
+        anyhow::ensure!(run["status"] == status, "the run is {} and not {status}", run["status"]);
+        let executed = tested.executed(run_id(&run)?)?;
+        anyhow::ensure!(executed.get("after").copied().unwrap_or(0) == after, "{status}: executed: {executed:?}");
+    }
+    Ok(())
+}
+
+/// A schedule of every minute starts a run soon after each full minute, and one only.
+pub(crate) fn cron(tested: &mut Tested) -> anyhow::Result<()> {
+    let ticks = wait_for("the schedule has started a run", Duration::from_secs(70), || {
+        tested.times("cron", "tick * * * * *").ok().filter(|ticks| !ticks.is_empty())
+    })?;
+    let minutes: BTreeSet<i64> = ticks.iter().map(|at| at / 60_000).collect();
+    let late = ticks.iter().find(|at| **at % 60_000 > 5_000);
+    anyhow::ensure!(minutes.len() == ticks.len() && late.is_none(), "ticks at {ticks:?}");
     Ok(())
 }
 
@@ -99,7 +126,9 @@ fn crash(tested: &mut Tested, event: &str, memoised: &[&str], until: &str, after
 
 /// The run of an event, once it has executed `part` and the steps before are recorded.
 fn stopped_at(tested: &Tested, event: &str, part: &str, recorded: usize) -> anyhow::Result<String> {
-    let run = wait_for("the run is listed", END_WITHIN, || Some(tested.run_of(event)?["run_id"].as_str()?.to_owned()))?;
+    let run = wait_for("the run is listed", END_WITHIN, || {
+        Some(tested.runs_of(event)?.first()?["run_id"].as_str()?.to_owned())
+    })?;
     wait_for(&format!("{part} is executed"), END_WITHIN, || tested.executed(&run).ok()?.get(part).map(drop))?;
     // Where the run sleeps, its last step must be on disk first: that is what the test is about.
     wait_for("the steps before are recorded", END_WITHIN, || {

@@ -1,5 +1,6 @@
 //! An app, the server it works with, and how they are spoken to.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(crate) struct Tested {
     app_port: u16,
     server: Running,
     _process: Running,
+    /// How often runs were asked for.
+    asked: Cell<u64>,
 }
 
 impl Tested {
@@ -48,7 +51,8 @@ impl Tested {
             .stdout(log.try_clone()?)
             .stderr(log);
         let process = Running::start(&mut process)?;
-        let tested = Self { app, binary: binary.clone(), dir, server_port, app_port, server, _process: process };
+        let asked = Cell::new(0);
+        let tested = Self { app, binary: binary.clone(), dir, server_port, app_port, server, _process: process, asked };
         wait_for("the app's functions are registered", Duration::from_secs(30), || {
             let known = get(&tested.url("/dev"))?;
             known["functions"].as_array().filter(|functions| !functions.is_empty()).map(drop)
@@ -100,17 +104,45 @@ impl Tested {
         Ok(counts)
     }
 
-    /// The one run of an event, if it is listed.
-    pub(crate) fn run_of(&self, event: &str) -> Option<Value> {
-        let runs = get(&self.url(&format!("/v1/events/{event}/runs")))?;
-        runs["data"].get(0).cloned()
+    /// The runs of an event.
+    pub(crate) fn runs_of(&self, event: &str) -> Option<Vec<Value>> {
+        // The Go server remembers its answer to a URL for 15 s.
+        self.asked.set(self.asked.get() + 1);
+        let runs = get(&self.url(&format!("/v1/events/{event}/runs?asked={}", self.asked.get())))?;
+        runs["data"].as_array().cloned()
     }
 
     /// The one run of an event, once it has ended.
     pub(crate) fn ended(&self, event: &str) -> anyhow::Result<Value> {
-        wait_for(&format!("the run of event {event} has ended"), END_WITHIN, || {
-            self.run_of(event).filter(|run| !run["ended_at"].is_null())
-        })
+        self.ended_while(event, &[])
+    }
+
+    /// The one run of an event, once it has ended; until then the bodies are posted to the paths, again and again.
+    pub(crate) fn ended_while(&self, event: &str, posts: &[(&str, Value)]) -> anyhow::Result<Value> {
+        let mut run = wait_for(&format!("the run of event {event} has ended"), END_WITHIN, || {
+            let run = self.runs_of(event)?.first().filter(|run| !run["ended_at"].is_null()).cloned();
+            if run.is_none() {
+                for (path, body) in posts {
+                    // Refused while the run does not wait yet.
+                    post(&self.url(path), body).ok();
+                }
+            }
+            run
+        })?;
+        if self.binary.is_foreign && run["output"] == "" {
+            let output =
+                wait_for("the output is listed", Duration::from_secs(5), || self.completed_output(&run["run_id"]));
+            run["output"] = output.unwrap_or_default();
+        }
+        Ok(run)
+    }
+
+    /// The output of a run that a `RunComplete` has ended. The Go server's REST API lists it as empty.
+    fn completed_output(&self, run: &Value) -> Option<Value> {
+        let query = json!({ "query": format!("{{ run(runID: {run}) {{ output }} }}") });
+        let reply = post(&self.url("/v0/gql"), &query).ok()?;
+        let ops: Value = serde_json::from_str(reply["data"]["run"]["output"].as_str()?).ok()?;
+        Some(ops[0]["data"].clone())
     }
 
     /// Milliseconds between the first execution of one part of a run and the last one of another.
