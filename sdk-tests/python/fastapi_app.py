@@ -11,11 +11,12 @@ import uvicorn
 
 from journal import Journal
 from scenarios_async import scenarios
+from waiting_async import waiting
 
 client = inngest.Inngest(app_id="sdk-fastapi", logger=logging.getLogger("uvicorn"))
 journal = Journal()
 app = fastapi.FastAPI()
-inngest.fast_api.serve(app, client, scenarios(client, journal))
+inngest.fast_api.serve(app, client, [*scenarios(client, journal), *waiting(client, journal)])
 
 
 @app.get("/log/{run}")

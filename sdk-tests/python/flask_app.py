@@ -9,11 +9,12 @@ import inngest.flask
 
 from journal import Journal
 from scenarios_sync import scenarios
+from waiting_sync import waiting
 
 app = flask.Flask(__name__)
 client = inngest.Inngest(app_id="sdk-flask", logger=app.logger)
 journal = Journal()
-inngest.flask.serve(app, client, scenarios(client, journal))
+inngest.flask.serve(app, client, [*scenarios(client, journal), *waiting(client, journal)])
 
 
 @app.get("/log/<run>")

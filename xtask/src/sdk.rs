@@ -50,26 +50,9 @@ impl App {
     }
 }
 
-/// What no SDK for Python has.
+/// What the SDK for Python has neither in its asynchronous nor in its synchronous form.
 const PYTHON_LACKS: &[(&str, &[&str])] = &[
-    (
-        "the app does not have it yet",
-        &[
-            "parallel_mixed",
-            "parallel_race",
-            "wait_matched",
-            "wait_timeout",
-            "invoke",
-            "invoke_failed",
-            "invoke_unknown",
-            "invoke_timeout",
-            "ai_infer",
-            "cancel_on",
-            "finish_timeout",
-            "cron",
-        ],
-    ),
-    ("no race of steps in this SDK", &["promise_race"]),
+    ("no step can be left behind unfinished in this SDK", &["promise_race"]),
     ("no checkpoints in this SDK", &["checkpointed", "checkpointed_batch"]),
     ("no signals in this SDK", &["signal", "signal_sent", "signal_timeout"]),
     ("no step.fetch in this SDK", &["fetch", "fetch_not_found", "fetch_refused"]),
