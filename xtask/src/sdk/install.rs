@@ -30,6 +30,15 @@ pub(crate) fn flask(dir: &Path) -> anyhow::Result<Command> {
     Ok(command(&python(dir)?, ["flask_app.py"]))
 }
 
+/// The Go app; the compiler keeps the modules and what it has built.
+pub(crate) fn go(dir: &Path) -> anyhow::Result<Command> {
+    let app = built("go-app")?.display().to_string();
+    // Read-only, so that nothing but the modules of `go.sum` is used.
+    let mut go = command("go", ["build", "-mod=readonly", "-buildvcs=false", "-o", &app, "."]);
+    anyhow::ensure!(succeeds(go.current_dir(dir))?, "go build failed");
+    Ok(command(&app, [""; 0]))
+}
+
 /// A Python with the packages of the directory.
 fn python(dir: &Path) -> anyhow::Result<String> {
     let environment = built("python")?;
