@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 pub(crate) struct ApiError {
     pub(crate) status: u16,
     pub(crate) text: String,
+    pub(crate) data: Value,
 }
 
 impl ApiError {
     pub(crate) fn new(status: u16, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
+        Self { status, text: text.into(), data: Value::Null }
     }
 
     pub(crate) fn bad_request(text: impl Into<String>) -> Self {
@@ -36,7 +37,7 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
-        json_reply(self.status, &json!({ "error": self.text, "data": null, "status": self.status }))
+        json_reply(self.status, &json!({ "error": self.text, "data": self.data, "status": self.status }))
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "integration/checkpoints.rs"]
+mod checkpoints;
 #[path = "integration/cron.rs"]
 mod cron;
 #[path = "integration/ends.rs"]
@@ -12,6 +14,8 @@ mod failures;
 mod harness;
 #[path = "integration/in_time.rs"]
 mod in_time;
+#[path = "integration/large.rs"]
+mod large;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/routing.rs"]

@@ -50,6 +50,14 @@ pub struct DevOptions {
     pub max_step_output: usize,
     /// Bytes of all events and results of one run.
     pub max_run_state: usize,
+    /// Bytes that one step may report as its input.
+    pub max_step_input: usize,
+    /// Steps of one run.
+    pub max_steps: usize,
+    /// Bytes of one reply of an app.
+    pub max_response_size: usize,
+    /// Bytes of one call to an app.
+    pub max_call_size: usize,
     /// IANA name of the time zone of schedules that name none: that of the variable `TZ`, else UTC.
     pub zone: String,
 }
@@ -124,6 +132,10 @@ impl DevOptions {
             max_request_size: size(layers, "max-request-size")?,
             max_step_output: size(layers, "max-step-output")?,
             max_run_state: size(layers, "max-run-state")?,
+            max_step_input: size(layers, "max-step-input")?,
+            max_steps: steps(layers)?,
+            max_response_size: size(layers, "max-response-size")?,
+            max_call_size: size(layers, "max-call-size")?,
             zone: std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".to_owned()),
         })
     }
@@ -131,6 +143,15 @@ impl DevOptions {
 
 /// One GiB: what is larger would be copied too often for one machine.
 const SIZE_MAX: u64 = 1 << 30;
+
+/// Each call lists all steps of its run, so their number is squared in the bytes that a run takes.
+const STEPS_MAX: u64 = 100_000;
+
+fn steps(layers: &Layers) -> Result<usize, ConfigError> {
+    let steps = layers.number("max-steps")?;
+    let number = usize::try_from(steps).ok().filter(|_| (1..=STEPS_MAX).contains(&steps));
+    number.ok_or_else(|| layers.wrong("max-steps", steps.to_string(), "between 1 and 100000"))
+}
 
 fn size(layers: &Layers, name: &'static str) -> Result<usize, ConfigError> {
     let bytes = layers.number(name)?;

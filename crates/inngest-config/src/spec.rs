@@ -46,7 +46,7 @@ const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'s
 }
 
 /// Options of `inngest dev`.
-pub const DEV: [Spec; 45] = [
+pub const DEV: [Spec; 49] = [
     Spec {
         short: Some('u'),
         aliases: &["urls"],
@@ -126,6 +126,25 @@ pub const DEV: [Spec; 45] = [
         Kind::Number,
         "33554432",
         "Bytes of all events and results of one run; more fails the run.",
+    ),
+    option(
+        "max-step-input",
+        Kind::Number,
+        "4194304",
+        "Bytes that a step may report as its input; more fails the attempt.",
+    ),
+    option("max-steps", Kind::Number, "1000", "Steps that one run may have; more fails the run."),
+    option(
+        "max-response-size",
+        Kind::Number,
+        "8388608",
+        "Bytes of one reply of an app, never less than two of the largest steps; more fails the attempt.",
+    ),
+    option(
+        "max-call-size",
+        Kind::Number,
+        "4194304",
+        "Bytes of one call to an app; if the state of the run is larger, SDKs that can do so are told to fetch it.",
     ),
     Spec {
         help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",

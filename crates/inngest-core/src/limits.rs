@@ -72,11 +72,29 @@ pub struct RunLimits {
     pub state_bytes: usize,
     /// See [`STEP_OUTPUT_BYTES_MAX`].
     pub step_output_bytes: usize,
+    /// See [`STEP_INPUT_BYTES_MAX`].
+    pub step_input_bytes: usize,
+    /// See [`SDK_REQUEST_BYTES_MAX`].
+    pub request_bytes: usize,
+}
+
+impl RunLimits {
+    /// See [`OPS_PER_RESPONSE_MAX`]; a run that may have more steps may also plan them at once.
+    #[must_use]
+    pub fn ops_per_response(&self) -> usize {
+        OPS_PER_RESPONSE_MAX.max(self.steps)
+    }
 }
 
 impl Default for RunLimits {
     fn default() -> Self {
-        Self { steps: STEPS_PER_RUN_MAX, state_bytes: RUN_STATE_BYTES_MAX, step_output_bytes: STEP_OUTPUT_BYTES_MAX }
+        Self {
+            steps: STEPS_PER_RUN_MAX,
+            state_bytes: RUN_STATE_BYTES_MAX,
+            step_output_bytes: STEP_OUTPUT_BYTES_MAX,
+            step_input_bytes: STEP_INPUT_BYTES_MAX,
+            request_bytes: SDK_REQUEST_BYTES_MAX,
+        }
     }
 }
 

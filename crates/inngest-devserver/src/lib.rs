@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Readiness, ServerKind, StartOptions};
 use inngest_config::{CronCatchup, DevOptions};
-use inngest_core::limits::{self, RunLimits};
+use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
 use inngest_executor::driver::http::{HttpClient, HttpExecutor};
 use inngest_executor::engine::{self, Engine, Options as EngineOptions, Parts};
@@ -66,7 +66,7 @@ pub async fn dev(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = open_store(&database, &options, Arc::clone(&clock)).await?;
     // Whatever a step may return fits into a reply, with what is around it.
-    let reply_bytes_max = limits::RESPONSE_BODY_BYTES_MAX.max(2 * options.max_step_output);
+    let reply_bytes_max = options.max_response_size.max(2 * options.max_step_output);
     let client = HttpClient::new().with_reply_limit(reply_bytes_max);
     let engine = Engine::open(Parts {
         store: Arc::new(store.clone()),
@@ -87,7 +87,9 @@ pub async fn dev(
             limits: RunLimits {
                 state_bytes: options.max_run_state,
                 step_output_bytes: options.max_step_output,
-                ..RunLimits::default()
+                step_input_bytes: options.max_step_input,
+                steps: options.max_steps,
+                request_bytes: options.max_call_size,
             },
         },
     })

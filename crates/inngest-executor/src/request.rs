@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use inngest_core::{App, Function, RequestId, StepId, canonical, limits};
+use inngest_core::{App, Function, RequestId, StepId, canonical};
 use inngest_queue::{JobId, JobKind, QueueItem};
 use inngest_state::{Defer, DeferStatus, RunState, StepMemo};
 
@@ -26,21 +26,19 @@ pub fn can_fetch_state(app: &App) -> bool {
     matches!(app.sdk_language.as_str(), "js" | "inngest-js" | "py" | "inngest-py")
 }
 
-/// The body of a call. A state that does not fit into a request is left out, and `use_api` tells the SDK to
-/// fetch it; with `full_state` it is sent whatever its size. The first event is always there.
+/// The body of a call. A state that does not fit into `max` bytes is left out, and `use_api` tells the SDK to
+/// fetch it. The first event is always there.
 #[must_use]
-pub fn assemble(run: &RunState, item: &QueueItem, function: &Function, request: RequestId, full_state: bool) -> Bytes {
+pub fn assemble(run: &RunState, item: &QueueItem, function: &Function, request: RequestId, max: usize) -> Bytes {
     let event = run.events.first().map_or(&b"{}"[..], |event| event);
     let event_bytes: usize = run.events.iter().map(|event| event.len() + 1).sum();
     let envelope_bytes =
         ENVELOPE_BYTES + run.steps.iter().map(|step| 2 * step.id.as_str().len() + STEP_ENTRY_BYTES).sum::<usize>();
     let state_bytes = run.state_bytes();
     let whole_bytes = envelope_bytes + event.len() + state_bytes;
-    let too_large =
-        state_bytes > limits::SDK_REQUEST_BYTES_MAX - ENVELOPE_BYTES || whole_bytes > limits::SDK_REQUEST_BYTES_MAX;
-    let use_api = too_large && !full_state;
+    let use_api = state_bytes > max.saturating_sub(ENVELOPE_BYTES) || whole_bytes > max;
     let small_bytes = envelope_bytes + event.len() + event_bytes;
-    let with_events = !use_api || small_bytes <= limits::SDK_REQUEST_BYTES_MAX;
+    let with_events = !use_api || small_bytes <= max;
     let steps: &[Arc<StepMemo>] = if use_api { &[] } else { &run.steps };
 
     let mut out = Vec::with_capacity(if use_api { small_bytes } else { whole_bytes });

@@ -39,6 +39,7 @@ pub async fn exercise(store: &dyn Backend) {
     case.parallel_commits_join_exactly_once().await;
     case.a_recorded_step_is_not_planned_again().await;
     case.a_job_is_replaced_by_a_newer_generation_only().await;
+    case.a_job_may_start_its_attempts_anew().await;
     case.the_end_of_a_run_removes_its_jobs().await;
     case.an_ended_run_is_closed().await;
     case.a_run_is_started_once().await;
@@ -111,11 +112,11 @@ impl Case<'_> {
         let changes = vec![Change::RecordStep(Box::new(step)), Change::RemoveJob(job)];
         let stale = Transition { require: vec![Requirement::Generation(job, 2)], changes: changes.clone() };
         let rejected = self.store.commit(stale.into()).await;
-        assert!(matches!(rejected, Err(CommitError::Rejected(Rejected::StaleJob(id))) if id == job));
+        assert!(matches!(rejected, Err(CommitError::Rejected(Rejected::StaleJob(id, _))) if id == job));
         assert!(self.steps_of(run).await.is_empty());
         self.fenced(job, 1, changes.clone()).await.expect("current");
         let gone = self.fenced(job, 1, changes).await;
-        assert!(matches!(gone, Err(CommitError::Rejected(Rejected::StaleJob(_)))));
+        assert!(matches!(gone, Err(CommitError::Rejected(Rejected::StaleJob(..)))));
     }
 
     async fn the_first_result_of_a_step_wins(&self) {
@@ -205,6 +206,22 @@ impl Case<'_> {
         assert!(record.ended_at.is_some());
     }
 
+    async fn a_job_may_start_its_attempts_anew(&self) {
+        let (run, job) = self.run("anew").await;
+        let known = self.store.trace(run).await.expect("reads").jobs.remove(0);
+        let retry = QueueItem { generation: 2, attempt: 3, ..known };
+        self.fenced(job, 1, vec![Change::PutJob(retry.clone(), When::Always)]).await.expect("commits");
+        let committed = self.fenced(job, 2, vec![Change::RestartAttempts(job, 7)]).await.expect("commits");
+        assert!(committed.jobs.is_empty(), "the job stays with the call that is in flight");
+        let jobs = self.store.trace(run).await.expect("reads").jobs;
+        assert_eq!(jobs, [QueueItem { attempt: 0, stack_current: 7, ..retry }]);
+        let stale = self.fenced(job, 1, Vec::new()).await;
+        assert!(
+            matches!(stale, Err(CommitError::Rejected(Rejected::StaleJob(_, Some(2))))),
+            "it says which is current"
+        );
+    }
+
     async fn an_ended_run_is_closed(&self) {
         let (run, job) = self.run("closed").await;
         let open = |changes| Transition { require: vec![Requirement::RunOpen(run)], changes };
@@ -213,7 +230,7 @@ impl Case<'_> {
         assert!(self.store.run(run).await.expect("reads").is_none());
         let again = self.store.commit(open(end).into()).await;
         assert!(matches!(again, Err(CommitError::Rejected(Rejected::RunEnded(id))) if id == run));
-        assert!(matches!(self.fenced(job, 1, Vec::new()).await, Err(CommitError::Rejected(Rejected::StaleJob(_)))));
+        assert!(matches!(self.fenced(job, 1, Vec::new()).await, Err(CommitError::Rejected(Rejected::StaleJob(..)))));
         let unknown = self.ids.run(self.ids.event(Millis(1)), Millis(1));
         let nobody = Transition { require: vec![Requirement::RunOpen(unknown)], changes: Vec::new() };
         assert!(matches!(self.store.commit(nobody.into()).await, Err(CommitError::Rejected(_))));
@@ -318,7 +335,7 @@ impl Case<'_> {
         self.fenced(start, 1, vec![Change::PutJob(later.clone(), When::Always)]).await.expect("commits");
         self.store.void_leases(self.ids.now()).await.expect("writes");
         let late = self.fenced(start, 1, Vec::new()).await;
-        assert!(matches!(late, Err(CommitError::Rejected(Rejected::StaleJob(_)))), "an earlier process's answer");
+        assert!(matches!(late, Err(CommitError::Rejected(Rejected::StaleJob(..)))), "an earlier process's answer");
         self.fenced(start, 2, Vec::new()).await.expect("the next dispatch");
         self.fenced(later.id, 1, Vec::new()).await.expect("not dispatched yet");
     }

@@ -43,9 +43,9 @@ pub enum Requirement {
 /// Why a transition was refused. Nothing of it was applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The job is gone or was dispatched again: this answer comes too late.
-    #[error("job {0:?} is gone or was dispatched again")]
-    StaleJob(JobId),
+    /// The job is gone, or was dispatched again and has another generation now: this answer comes too late.
+    #[error("job {0:?} is gone or was dispatched again (as generation {1:?})")]
+    StaleJob(JobId, Option<u32>),
     /// The run is unknown or has ended.
     #[error("run {0} is unknown or has ended")]
     RunEnded(RunId),
@@ -86,6 +86,9 @@ pub enum Change {
     /// Adds a job that waits, and what it waits for. Nothing happens when its step is recorded or the job exists:
     /// a step that is reported again has begun to wait before.
     Await(Box<Await>),
+    /// The call of a job recorded steps while it goes on, and the stack is so long now: should the job be
+    /// dispatched again, it starts with its first attempt.
+    RestartAttempts(JobId, u32),
     /// Resolves the step of a job that waits, once: the job is due now. Nothing happens when it is gone or
     /// resolved already.
     Resume(JobId, Resolution),

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::Client;
@@ -78,7 +81,7 @@ pub enum Answer {
         /// Body.
         body: Bytes,
     },
-    /// As an SDK: status and body, with `x-inngest-sdk` and these headers.
+    /// As an SDK: status and body, with `x-inngest-sdk` and these headers, which may replace the usual ones.
     Sdk {
         /// Status.
         status: u16,
@@ -87,10 +90,21 @@ pub enum Answer {
         /// Body.
         body: Bytes,
     },
+    /// As an SDK, the body in pieces; the connection breaks after the last one if `cut`.
+    Pieces {
+        /// Status.
+        status: u16,
+        /// The pieces, each after a pause.
+        pieces: Vec<(Duration, Bytes)>,
+        /// Whether the end is missing.
+        cut: bool,
+    },
     /// Closes the connection without a reply.
     Nothing,
     /// Waits, then answers.
     After(Duration, Box<Answer>),
+    /// Waits until it is let go, then answers. Each notification lets one answer go.
+    Until(Arc<Notify>, Box<Answer>),
     /// Posts JSON to the server first, as SDKs do that checkpoint; closes the connection when that is refused.
     Posting(Box<Posting>),
 }
@@ -333,7 +347,9 @@ impl From<Infallible> for Closed {
     }
 }
 
-async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Full<Bytes>>, Closed> {
+type Body = UnsyncBoxBody<Bytes, Closed>;
+
+async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Body>, Closed> {
     let (head, body) = request.into_parts();
     let raw = body.collect().await.map_err(|_| Closed)?.to_bytes();
     let query = |key: &str| {
@@ -377,12 +393,16 @@ fn in_band(registration: &Value) -> Answer {
     Answer::Sdk { status: 200, headers, body: body.to_string().into() }
 }
 
-async fn reply(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
+async fn reply(answer: Answer) -> Result<Response<Body>, Closed> {
     let mut answer = answer;
     loop {
         answer = match answer {
             Answer::After(pause, then) => {
                 tokio::time::sleep(pause).await;
+                *then
+            }
+            Answer::Until(go, then) => {
+                go.notified().await;
                 *then
             }
             Answer::Posting(posting) => match posting.client.post(&posting.path, &posting.body).await {
@@ -394,23 +414,37 @@ async fn reply(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
     }
 }
 
-fn reply_now(answer: Answer) -> Result<Response<Full<Bytes>>, Closed> {
+fn reply_now(answer: Answer) -> Result<Response<Body>, Closed> {
+    let whole = |body: Bytes| Full::new(body).map_err(Closed::from).boxed_unsync();
     let (status, headers, body, sdk) = match answer {
-        Answer::Ops(ops) => (206, Vec::new(), Bytes::from(ops.to_string()), true),
-        Answer::Return(value) => (200, Vec::new(), Bytes::from(value.to_string()), true),
-        Answer::Sdk { status, headers, body } => (status, headers, body, true),
-        Answer::Raw { status, headers, body } => (status, headers, body, false),
-        Answer::Nothing | Answer::After(..) | Answer::Posting(_) => return Err(Closed),
+        Answer::Ops(ops) => (206, Vec::new(), whole(ops.to_string().into()), true),
+        Answer::Return(value) => (200, Vec::new(), whole(value.to_string().into()), true),
+        Answer::Sdk { status, headers, body } => (status, headers, whole(body), true),
+        Answer::Raw { status, headers, body } => (status, headers, whole(body), false),
+        Answer::Pieces { status, pieces, cut } => (status, Vec::new(), in_pieces(pieces, cut), true),
+        Answer::Nothing | Answer::After(..) | Answer::Until(..) | Answer::Posting(_) => return Err(Closed),
     };
     let mut response = Response::builder().status(status);
-    if sdk {
-        response = response
-            .header("content-type", "application/json")
-            .header("x-inngest-sdk", "inngest-js:v4.24.0")
-            .header("x-inngest-req-version", "2");
+    let usual =
+        [("content-type", "application/json"), ("x-inngest-sdk", "inngest-js:v4.24.0"), ("x-inngest-req-version", "2")];
+    for (name, value) in usual {
+        if sdk && !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+            response = response.header(name, value);
+        }
     }
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    response.body(Full::new(body)).map_err(|_| Closed)
+    response.body(body).map_err(|_| Closed)
+}
+
+fn in_pieces(pieces: Vec<(Duration, Bytes)>, cut: bool) -> Body {
+    let pieces = pieces.into_iter().map(|(pause, piece)| Ok((pause, Frame::data(piece))));
+    let end = cut.then_some(Err(Closed));
+    let frames = stream::iter(pieces.chain(end)).then(async |frame: Result<_, Closed>| {
+        let (pause, frame) = frame?;
+        tokio::time::sleep(pause).await;
+        Ok(frame)
+    });
+    StreamBody::new(frames).boxed_unsync()
 }

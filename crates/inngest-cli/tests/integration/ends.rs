@@ -17,15 +17,7 @@ fn sleeper(id: &str) -> StubFunction {
 
 /// Waits until the run of an event has made its first call and is asleep.
 async fn asleep(world: &World, event: &str) -> String {
-    let client = world.client();
-    wait_until("a sleeping run", SOON, async || {
-        let runs = client.runs_of(event).await.ok()?;
-        let id = runs.first()?["run_id"].as_str()?.to_owned();
-        let actions = client.get(&format!("/v1/runs/{id}/actions")).await.ok()?;
-        actions["data"].as_array()?.iter().any(|step| step["status"] == "Sleeping").then_some(id)
-    })
-    .await
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", world.server.log()))
+    world.pending(event, "Sleeping").await
 }
 
 async fn status(world: &World, event: &str) -> Value {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use inngest_testkit::server::Options;
-use inngest_testkit::{Client, Server, StubApp, StubFunction};
+use inngest_testkit::{Call, Client, Server, StubApp, StubFunction, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,8 +25,15 @@ pub(crate) fn options(dir: &Path) -> Options {
 impl World {
     /// A server with an app `app` of these functions.
     pub(crate) async fn of(functions: Vec<StubFunction>) -> Self {
+        Self::with(&[], functions).await
+    }
+
+    /// As [`World::of`], with more arguments of the server.
+    pub(crate) async fn with(args: &[&str], functions: Vec<StubFunction>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(options(dir.path())).await.unwrap();
+        let mut options = options(dir.path());
+        options.args.extend(args.iter().copied().map(str::to_owned));
+        let server = Server::start(options).await.unwrap();
         let app = StubApp::serve("app", functions).await.unwrap();
         app.register(server.client()).await.unwrap();
         Self { server, app, _dir: dir }
@@ -56,6 +63,33 @@ impl World {
                 panic!("{error:#}\n{runs:?}\n{}", self.server.log())
             }
         }
+    }
+
+    /// The call of this number to a function, counted from 0, once it is there.
+    pub(crate) async fn call(&self, function: &str, number: usize) -> Call {
+        let call = wait_until("a call", SOON, async || self.app.calls_of(function).get(number).cloned()).await;
+        call.unwrap_or_else(|error| panic!("{error:#}\n{}", self.server.log()))
+    }
+
+    /// The one run of an event, as soon as it shows.
+    pub(crate) async fn run_of(&self, event: &str) -> String {
+        let found = wait_until("a run", SOON, async || {
+            let runs = self.client().runs_of(event).await.ok()?;
+            Some(runs.first()?["run_id"].as_str()?.to_owned())
+        });
+        found.await.unwrap_or_else(|error| panic!("{error:#}\n{}", self.server.log()))
+    }
+
+    /// Waits until a step of the run of an event has this status, and returns the id of the run.
+    pub(crate) async fn pending(&self, event: &str, status: &str) -> String {
+        let id = self.run_of(event).await;
+        let path = format!("/v1/runs/{id}/actions");
+        let found = wait_until(status, SOON, async || {
+            let actions = self.client().get(&path).await.ok()?;
+            actions["data"].as_array()?.iter().any(|step| step["status"] == status).then_some(())
+        });
+        found.await.unwrap_or_else(|error| panic!("{error:#}\n{}", self.server.log()));
+        id
     }
 
     /// SIGKILL and start again.

@@ -4,7 +4,9 @@
 //! near ([`timers`]), an app registers ([`definitions`]), a run is cancelled or checkpointed. Each ends in one
 //! transition, and only after its commit are jobs offered to the queue.
 
+mod calls;
 mod cancellations;
+mod checkpoint;
 mod cron;
 mod definitions;
 mod gateways;
@@ -23,24 +25,21 @@ use futures_util::FutureExt as _;
 use inngest_core::limits::RunLimits;
 use inngest_core::{Event, FunctionId, Ids, RunId};
 use inngest_expr::expression::Cache;
-use inngest_queue::{JobId, JobKind, Queue, QueueItem, Work};
-use inngest_state::{
-    Change, CommitError, Committed, History, Rejected, Requirement, RunState, Store, StoreError, Transition,
-};
+use inngest_queue::{Queue, Work};
+use inngest_state::{Change, CommitError, Committed, History, RunState, Store, StoreError, Transition};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::driver::{Executor, Fetcher};
-use crate::plan::{self, CheckpointProblem, Known};
 use crate::registry::Registry;
-use crate::response::OpReport;
-use crate::{request, routing};
+use crate::routing;
+use calls::Calls;
 pub use cancellations::{CancellationError, NewCancellation};
+pub use checkpoint::{CheckpointError, CheckpointSource};
 pub use cron::CronCatchup;
 use gateways::Gateways;
 pub use outside::{Cancelled, InvokeError};
 pub use rerun::{FromStep, RerunError};
 use timers::Timers;
-use work::Dispatched;
 
 /// Jobs that the server does alone, at a time: enough to fill a commit.
 const OWN_WORK_MAX: usize = 256;
@@ -111,6 +110,7 @@ struct Inner {
     registered: Notify,
     timers: Timers,
     gateways: Gateways,
+    calls: Calls,
     /// Other limits for single functions, for tests.
     overrides: RwLock<HashMap<FunctionId, RunLimits>>,
     expressions: Cache,
@@ -137,27 +137,6 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Why a checkpoint was refused.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The run is unknown or has ended (400).
-    #[error("run not found in state store")]
-    UnknownRun,
-    /// The job was dispatched again since (409).
-    #[error("this dispatch is stale: its work was handed to another call")]
-    Stale,
-    /// An op that cannot be checkpointed, or an unreadable `qi_id` (400).
-    #[error("{0}")]
-    BadRequest(String),
-    /// A step or the state is over its limit (413).
-    #[error("{0}")]
-    TooLarge(String),
-    /// The store failed (503).
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Engine {
     /// Opens the engine on a store that no other process works on: leases of an earlier process are void,
     /// and what it left is picked up by [`Engine::run_jobs`].
@@ -170,6 +149,7 @@ impl Engine {
             registering: Mutex::new(()),
             registered: Notify::new(),
             gateways: Gateways::default(),
+            calls: Calls::default(),
             overrides: RwLock::default(),
             expressions: Cache::new(EXPRESSIONS_MAX),
             timers: Timers::new(now),
@@ -292,48 +272,6 @@ impl Engine {
     /// A run that has not ended.
     pub async fn run(&self, id: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
         self.inner.parts.store.run(id).await
-    }
-
-    /// Records steps that an SDK finished while its call goes on. `queue_item` is the `qi_id` of the request.
-    pub async fn checkpoint(
-        &self,
-        id: RunId,
-        queue_item: &str,
-        generation: Option<u32>,
-        steps: Vec<OpReport>,
-    ) -> Result<(), CheckpointError> {
-        let named = request::parse_qi_id(queue_item);
-        if named.is_some_and(|(job, _)| job.run != id) {
-            return Err(CheckpointError::BadRequest("qi_id does not name a job of this run".into()));
-        }
-        let Some(run) = self.run(id).await? else { return Err(CheckpointError::UnknownRun) };
-        let registry = self.registry();
-        let Some(function) = registry.function(&run.function) else { return Err(CheckpointError::UnknownRun) };
-        let now = self.ids().now();
-        // Only the fence matters of the item; the job itself stays with the call that is in flight.
-        let (job, dispatched) = named.unwrap_or_else(|| (JobId::start(id), 0));
-        let mut item = QueueItem::new(job, run.function, JobKind::Discovery, now);
-        item.generation = generation.unwrap_or(dispatched);
-        let known = Known::default();
-        let dispatched = Dispatched { at: now, steps: run.steps.len() };
-        let planning = self.planning(&run, &item, function, &registry, dispatched, &known);
-        let mut transition = plan::checkpoint(&planning, steps).map_err(|problem| match problem {
-            CheckpointProblem::BadOp(text) => CheckpointError::BadRequest(text),
-            CheckpointProblem::TooLarge(text) => CheckpointError::TooLarge(text),
-        })?;
-        if named.is_none() {
-            // An SDK that does not say which dispatch it belongs to cannot be fenced.
-            transition.require = vec![Requirement::RunOpen(id)];
-        }
-        match self.inner.parts.store.commit(transition.into()).await {
-            Ok(committed) => {
-                self.publish(committed).await;
-                Ok(())
-            }
-            Err(CommitError::Rejected(Rejected::StaleJob(_))) => Err(CheckpointError::Stale),
-            Err(CommitError::Rejected(_)) => Err(CheckpointError::UnknownRun),
-            Err(CommitError::Store(error)) => Err(CheckpointError::Store(error)),
-        }
     }
 
     /// Tells the queue what a commit did. Jobs that are far away stay on disk until their time comes near.

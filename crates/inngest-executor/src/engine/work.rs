@@ -10,6 +10,7 @@ use inngest_queue::{JobKind, Lease, QueueItem, Resolution, Settled, Work};
 use inngest_state::{Change, CommitError, Committed, Rejected, Requirement, RunState, StoreError, Transition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::calls::Dispatch;
 use super::{Engine, Stage};
 use crate::driver::{CallError, CallRequest};
 use crate::plan::{self, Known, Planning, Resolved};
@@ -250,7 +251,9 @@ impl Engine {
         mut stage: watch::Receiver<Stage>,
     ) -> Option<Result<SdkResponse, CallError>> {
         let request = self.ids().request(dispatched_at);
-        let full_state = registry.app(&function.app).is_some_and(|app| !request::can_fetch_state(app));
+        let _in_flight = self.inner.calls.begin(request, Dispatch { job: item.id, generation: item.generation });
+        let fetches = registry.app(&function.app).is_none_or(|app| request::can_fetch_state(app));
+        let body_bytes_max = if fetches { self.limits(item.function).request_bytes } else { usize::MAX };
         let request = CallRequest {
             url: Arc::clone(&function.url),
             step_id: match &item.kind {
@@ -264,7 +267,7 @@ impl Engine {
             generation: item.generation,
             request,
             version: item.version,
-            body: request::assemble(run, item, function, request, full_state),
+            body: request::assemble(run, item, function, request, body_bytes_max),
         };
         crash::point("engine.before_call");
         let mut call = self.inner.parts.executor.execute(request);

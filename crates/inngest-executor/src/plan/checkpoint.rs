@@ -1,6 +1,6 @@
 //! Steps that an app finished while its call goes on.
 
-use inngest_core::limits;
+use inngest_core::Payload;
 use inngest_state::{Change, Transition};
 
 use super::block::Block;
@@ -25,14 +25,14 @@ pub enum CheckpointProblem {
 /// more steps then than when the job was made.
 pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transition, CheckpointProblem> {
     let mut draft = Draft::new(planning, Answer::default(), Block::inherited(planning));
-    if ops.len() > limits::OPS_PER_RESPONSE_MAX {
+    if ops.len() > planning.limits.ops_per_response() {
         return Err(CheckpointProblem::TooLarge(
             ServerError::too_many_steps(planning.limits.steps).message().to_owned(),
         ));
     }
     for report in ops {
-        if let Some(error) = ServerError::of_size(&report, planning.limits.step_output_bytes) {
-            return Err(CheckpointProblem::TooLarge(error.message().to_owned()));
+        if let Some(error) = ServerError::of_size(&report, &planning.limits) {
+            return Err(CheckpointProblem::TooLarge(too_large(&report, &error, planning)));
         }
         ops::notes::add(&mut draft, &report);
         match report.op {
@@ -55,11 +55,28 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
             }
         }
     }
-    if draft.overflows() {
+    if planning.run.steps.len() + draft.recorded > planning.limits.steps {
         return Err(CheckpointProblem::TooLarge(
-            ServerError::state_too_large(planning.limits.state_bytes).message().to_owned(),
+            ServerError::too_many_steps(planning.limits.steps).message().to_owned(),
         ));
     }
+    if draft.overflows() {
+        let max = planning.limits.state_bytes;
+        return Err(CheckpointProblem::TooLarge(format!("run state size limit exceeded: at most {max} bytes")));
+    }
     draft.changes.retain(|change| !matches!(change, Change::RemoveJob(_)));
+    if draft.recorded > 0 {
+        // Also after a crash the steps that follow have all their attempts.
+        draft.changes.push(Change::RestartAttempts(planning.item.id, draft.stack()));
+    }
     Ok(draft.go_on())
+}
+
+fn too_large(report: &OpReport, error: &ServerError, planning: &Planning<'_>) -> String {
+    let (output, max) = (report.data.as_ref().map_or(0, Payload::len), planning.limits.step_output_bytes);
+    if output > max {
+        format!("step {} output too large: {output} bytes, at most {max}", report.id)
+    } else {
+        error.message().to_owned()
+    }
 }

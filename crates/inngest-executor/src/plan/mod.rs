@@ -26,7 +26,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_core::limits::{self, RunLimits};
+use inngest_core::limits::RunLimits;
 use inngest_core::{Function, Ids, Millis};
 use inngest_expr::expression::Cache;
 use inngest_queue::QueueItem;
@@ -93,7 +93,7 @@ impl Known {
                 self.taken_signals.push(Arc::clone(name));
                 true
             }
-            Rejected::SignalTaken(_) | Rejected::StaleJob(_) | Rejected::RunEnded(_) | Rejected::Inactive(_) => false,
+            Rejected::SignalTaken(_) | Rejected::StaleJob(..) | Rejected::RunEnded(_) | Rejected::Inactive(_) => false,
         }
     }
 }
@@ -151,11 +151,11 @@ fn plan_ops(planning: &Planning<'_>, answer: Answer, version: i32, ops: &[OpRepo
     let version = if planning.item.version < 0 { version } else { planning.item.version };
     let block = Block::of(planning, version, ops);
     let mut draft = Draft::new(planning, answer, block);
-    if ops.len() > limits::OPS_PER_RESPONSE_MAX {
+    if ops.len() > planning.limits.ops_per_response() {
         draft.fail_run(ServerError::too_many_steps(planning.limits.steps));
         return draft.conclude();
     }
-    if let Some(error) = ops.iter().find_map(|report| ServerError::of_size(report, planning.limits.step_output_bytes)) {
+    if let Some(error) = ops.iter().find_map(|report| ServerError::of_size(report, &planning.limits)) {
         return draft.attempt_failed(Failure::new(error.into_function_error()));
     }
     // What waits for an event must be there before an op of the same answer makes one, and what is deferred

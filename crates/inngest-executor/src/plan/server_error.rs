@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use inngest_core::limits;
+use inngest_core::limits::{self, RunLimits};
 
 use crate::driver::CallError;
 use crate::response::{FunctionError, Op, OpReport};
@@ -83,14 +83,14 @@ impl ServerError {
     }
 
     /// An op over its limits, which fails the whole answer.
-    pub(super) fn of_size(report: &OpReport, output_bytes_max: usize) -> Option<Self> {
+    pub(super) fn of_size(report: &OpReport, limits: &RunLimits) -> Option<Self> {
         // What is deferred has limits of its own, and never fails the run.
         if report.op == Op::DeferAdd {
             return None;
         }
-        let problem = if report.data.as_ref().is_some_and(|data| data.len() > output_bytes_max) {
+        let problem = if report.data.as_ref().is_some_and(|data| data.len() > limits.step_output_bytes) {
             "step output size is greater than the limit"
-        } else if report.input.as_ref().is_some_and(|input| input.len() > limits::STEP_INPUT_BYTES_MAX) {
+        } else if report.input.as_ref().is_some_and(|input| input.len() > limits.step_input_bytes) {
             "step input size is greater than the limit"
         } else if report.input.as_ref().is_some_and(|input| !input.starts_with(b"[")) {
             "step input must be an array"

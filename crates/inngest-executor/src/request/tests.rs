@@ -58,7 +58,8 @@ fn item(kind: JobKind) -> QueueItem {
 }
 
 fn body(run: &RunState, item: &QueueItem, full_state: bool) -> Bytes {
-    assemble(run, item, &function(), REQUEST.parse().unwrap(), full_state)
+    let max = if full_state { usize::MAX } else { inngest_core::limits::SDK_REQUEST_BYTES_MAX };
+    assemble(run, item, &function(), REQUEST.parse().unwrap(), max)
 }
 
 /// The same body in the obvious way.

@@ -127,6 +127,11 @@ impl<'c> Statements<'c> {
                     }
                 }
                 Change::RemoveJob(job) => progress.removed |= self.remove_job(*job)?,
+                Change::RestartAttempts(job, stack) => {
+                    let sql = "UPDATE jobs SET attempt = 0, stack_current = ?3 WHERE run_id = ?1 AND key = ?2";
+                    let parameters = params![job.run.to_bytes(), job.key.cast_signed(), stack];
+                    self.connection.prepare_cached(sql)?.execute(parameters)?;
+                }
                 Change::Rerun(rerun) => self.rerun(rerun, now, seq, &mut committed)?,
                 Change::Await(waiting) => self.begin_to_wait(waiting, now, &mut committed)?,
                 Change::Resume(job, resolution) => self.resume(*job, resolution, now, &mut committed)?,
@@ -171,7 +176,7 @@ impl<'c> Statements<'c> {
                     .job_generation
                     .query_row(params![job.run.to_bytes(), job.key.cast_signed()], |row| row.get(0))
                     .optional()?;
-                Ok((found != Some(generation)).then_some(Rejected::StaleJob(job)))
+                Ok((found != Some(generation)).then_some(Rejected::StaleJob(job, found)))
             }
             &Requirement::Siblings(job) => {
                 let found = self.other_job.exists(params![job.run.to_bytes(), job.key.cast_signed()])?;

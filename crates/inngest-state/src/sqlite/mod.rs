@@ -221,6 +221,7 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             | Change::RecordAttempt(_)
             | Change::PutJob(..)
             | Change::RemoveJob(_)
+            | Change::RestartAttempts(..)
             | Change::PutApp(_)
             | Change::ArchiveApp(..)
             | Change::PutFunction(_)

@@ -1,6 +1,7 @@
 //! Steps recorded while a call goes on.
 
 use inngest_core::{RunStatus, limits};
+use inngest_queue::QueueItem;
 
 use super::model::*;
 use crate::plan::{self, CheckpointProblem};
@@ -21,7 +22,8 @@ fn checkpointed_steps_are_recorded_and_the_job_stays_with_its_call() {
     let call = model.dispatch(&start);
     model.checkpoint(&call, vec![ran("a"), planned("x"), op(Op::Step, "b")]).unwrap();
     model.checkpoint(&call, vec![OpReport { data: Some(json("2")), ..ran("a") }]).unwrap();
-    assert_eq!((model.run.steps.len(), model.jobs.len(), model.next()), (2, 1, Some(start)));
+    let kept = QueueItem { stack_current: 2, ..start };
+    assert_eq!((model.run.steps.len(), model.jobs.len(), model.next()), (2, 1, Some(kept)));
     assert_eq!(&model.run.steps[0].value[..], br#"{"data":"a"}"#, "the first value stays");
     assert_eq!(model.run.started_at, Some(START));
     let complete = OpReport { data: Some(json("7")), ..op(Op::RunComplete, "x") };
@@ -102,9 +104,7 @@ fn what_cannot_be_checkpointed_is_refused_as_a_whole() {
         (op(Op::DiscoveryRequest, "x"), bad("cannot checkpoint opcode: DiscoveryRequest")),
         (
             OpReport { data: Some(big), ..ran("x") },
-            CheckpointProblem::TooLarge(
-                "error validating generator opcode x: step output size is greater than the limit".into(),
-            ),
+            CheckpointProblem::TooLarge("step x output too large: 4194306 bytes, at most 4194304".into()),
         ),
     ];
     for (report, expected) in cases {
@@ -114,4 +114,34 @@ fn what_cannot_be_checkpointed_is_refused_as_a_whole() {
         assert_eq!(model.checkpoint(&call, vec![ran("a"), report]), Err(expected));
         assert!(model.run.steps.is_empty());
     }
+}
+
+#[test]
+fn a_crash_after_a_checkpoint_leaves_all_attempts() {
+    let mut model = Model::with_retries(2);
+    for _ in 0..2 {
+        let job = model.next().unwrap();
+        let call = model.dispatch(&job);
+        model.answer(&call, Ok(failed("no"))).unwrap();
+    }
+    let last = model.next().unwrap();
+    let call = model.dispatch(&last);
+    assert_eq!(call.item.attempt, 2);
+    model.checkpoint(&call, vec![ran("a")]).unwrap();
+    // What the next process finds in the store.
+    let found = model.next().unwrap();
+    assert_eq!((found.attempt, found.stack_current, found.generation), (0, 1, last.generation));
+    model.checkpoint(&call, vec![ran("a")]).unwrap();
+    assert_eq!(model.next(), Some(found), "a repeated checkpoint changes nothing");
+}
+
+#[test]
+fn a_checkpoint_may_not_exceed_the_steps_of_a_run() {
+    let mut model = Model::new();
+    let start = model.next().unwrap();
+    let call = model.dispatch(&start);
+    let names: Vec<String> = (0..limits::STEPS_PER_RUN_MAX).map(|n| n.to_string()).collect();
+    model.checkpoint(&call, names.iter().map(|name| ran(name)).collect()).unwrap();
+    let message = "The function run exceeded the step limit of 1000 steps.";
+    assert_eq!(model.checkpoint(&call, vec![ran("more")]), Err(CheckpointProblem::TooLarge(message.into())));
 }

@@ -84,7 +84,7 @@ fn cancelling_ends_the_run_with_its_own_event() {
     assert_eq!(model.events[1].0.external_id.as_deref(), Some(&*model.run.id.to_string()));
     let finish = model.finished.as_ref().unwrap();
     assert_eq!((finish.status, &finish.output, finish.started_at), (RunStatus::Cancelled, &None, None));
-    assert_eq!(model.answer(&call, Ok(returned("1"))), Err(Rejected::StaleJob(start.id)));
+    assert_eq!(model.answer(&call, Ok(returned("1"))), Err(Rejected::StaleJob(start.id, None)));
     assert_eq!(model.commit(cancel(&model)), Err(Rejected::RunEnded(model.run.id)));
 }
 

@@ -316,8 +316,9 @@ impl Model {
                 }
                 Requirement::Active(function) => panic!("the planner asked about {function}"),
                 &Requirement::Generation(id, generation) => {
-                    if self.jobs.get(&id).map(|job| job.generation) != Some(generation) {
-                        return Err(Rejected::StaleJob(id));
+                    let found = self.jobs.get(&id).map(|job| job.generation);
+                    if found != Some(generation) {
+                        return Err(Rejected::StaleJob(id, found));
                     }
                 }
                 &Requirement::RunOpen(run) => {
@@ -349,6 +350,10 @@ impl Model {
             }
             Change::RemoveJob(id) => {
                 self.jobs.remove(&id);
+            }
+            Change::RestartAttempts(id, stack) => {
+                let job = self.jobs.get_mut(&id).expect("a call in flight has a job");
+                (job.attempt, job.stack_current) = (0, stack);
             }
             Change::FinishRun(finish) => {
                 assert!(self.finished.is_none(), "a run ends once");
