@@ -6,6 +6,8 @@
 mod checkpoints;
 #[path = "integration/cron.rs"]
 mod cron;
+#[path = "integration/defers.rs"]
+mod defers;
 #[path = "integration/ends.rs"]
 mod ends;
 #[path = "integration/failures.rs"]

@@ -14,6 +14,7 @@ pub mod function;
 pub mod id;
 pub mod limits;
 pub mod run;
+pub mod sessions;
 pub mod signing;
 
 pub use app::App;

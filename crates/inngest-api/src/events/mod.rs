@@ -4,7 +4,6 @@
 
 mod parse;
 mod seed;
-mod sessions;
 mod ts;
 
 use std::fmt;

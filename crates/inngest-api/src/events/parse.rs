@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use inngest_core::canonical::{self, Numbers};
 use inngest_core::event::{self, Content, EventBody};
-use inngest_core::{Event, EventId, Ids, Millis, limits};
+use inngest_core::{Event, EventId, Ids, Millis, limits, sessions};
 use serde_json::value::RawValue;
 
 use super::seed::Seed;
-use super::{EventError, Limits, Refused, sessions, ts};
+use super::{EventError, Limits, Refused, ts};
 
 /// What the body is, apart from its text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +148,9 @@ fn event(part: &[u8], id: EventId, now: Millis) -> Result<Event, EventError> {
     let user = object(fields.user, "user")?;
     let meta = match fields.meta {
         None | Some(b"null") => None,
-        Some(meta) if meta.first() == Some(&b'{') => sessions::merge(meta)?,
+        Some(meta) if meta.first() == Some(&b'{') => {
+            sessions::merge(meta).map_err(|error| EventError::Session(error.0))?
+        }
         Some(_) => return Err(EventError::Type { field: "meta", expected: "an object" }),
     };
     let data = data(object(fields.data, "data")?);

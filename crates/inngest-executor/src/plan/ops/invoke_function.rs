@@ -1,5 +1,6 @@
 //! `InvokeFunction`: another function runs, and its result is that of the step.
 
+use inngest_core::sessions::{self, SessionError};
 use inngest_core::{Millis, Payload, RunStatus, canonical, limits};
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
 use inngest_state::{Await, Awaited, Change, Invoke, StepOp};
@@ -35,7 +36,10 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let timeout = opts.timeout.as_deref().filter(|text| !text.is_empty());
     let Some(until) = draft.deadline(report, timeout) else { return };
     let name = opts.function_id.unwrap_or_default();
-    let invocation = invocation(opts.payload.map_or("", RawValue::get));
+    let invocation = match invocation(opts.payload.map_or("", RawValue::get)) {
+        Ok(invocation) => invocation,
+        Err(problem) => return draft.fail_options(report, &problem.to_string()),
+    };
     let correlation_id = format!("{}.{}", planning.run.id, report.id);
     let own = json!({
         "correlation_id": correlation_id,
@@ -112,19 +116,19 @@ fn error(name: &str, message: &str) -> Payload {
     wrap("error", &inner)
 }
 
-/// What is passed on. Members of an unexpected type are left out.
-fn invocation(payload: &str) -> Invocation {
+/// What is passed on. Members of an unexpected type are left out; sessions are those of any event.
+fn invocation(payload: &str) -> std::result::Result<Invocation, SessionError> {
     let payload = payload.as_bytes();
     let mut invocation = Invocation::default();
     if payload.first() != Some(&b'{') {
-        return invocation;
+        return Ok(invocation);
     }
     for (key, value) in canonical::fields(payload) {
         let copy = || Some(Payload::copy_from_slice(value));
         match (key.as_ref(), value.first()) {
             ("data", Some(b'{')) => invocation.data = copy(),
             ("user", Some(b'{')) => invocation.user = copy(),
-            ("meta", Some(b'{')) => invocation.meta = copy(),
+            ("meta", Some(b'{')) => invocation.meta = sessions::merge(value)?.map(Payload::from),
             ("v", Some(b'"')) if value.len() > 2 => invocation.v = copy(),
             ("id", Some(b'"')) => {
                 invocation.external_id = serde_json::from_slice(value).ok().filter(|id: &String| !id.is_empty());
@@ -137,5 +141,5 @@ fn invocation(payload: &str) -> Invocation {
             _ => {}
         }
     }
-    invocation
+    Ok(invocation)
 }

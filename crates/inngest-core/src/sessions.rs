@@ -1,19 +1,23 @@
-//! `meta.sessions` and `meta.propagated_sessions` of an event.
+//! `meta.sessions` and `meta.propagated_sessions` of an event: what a sender says, and what an SDK adds to it
+//! because the sender is itself a run.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use inngest_core::canonical;
-
-use super::EventError;
+use crate::canonical;
 
 const ENTRIES_MAX: usize = 5;
 const KEY_BYTES_MAX: usize = 128;
 const ID_BYTES_MAX: usize = 512;
 
+/// What is wrong with the sessions of an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SessionError(pub String);
+
 /// The canonical `meta` object that is stored, from the canonical one that was sent; `None` when no session
 /// is left. Manual keys win; free places are filled with propagated ones in the order of their bytes.
-pub(super) fn merge(meta: &[u8]) -> Result<Option<Vec<u8>>, EventError> {
+pub fn merge(meta: &[u8]) -> Result<Option<Vec<u8>>, SessionError> {
     let (mut manual, mut propagated) = (None, None);
     for (key, value) in canonical::fields(meta) {
         match key.as_ref() {
@@ -49,12 +53,12 @@ pub(super) fn merge(meta: &[u8]) -> Result<Option<Vec<u8>>, EventError> {
     Ok(Some(canonical.expect("serde_json writes JSON")))
 }
 
-fn read(json: &[u8], manual: bool) -> Result<BTreeMap<String, Option<String>>, EventError> {
+fn read(json: &[u8], manual: bool) -> Result<BTreeMap<String, Option<String>>, SessionError> {
     if json == b"null" {
         return Ok(BTreeMap::new());
     }
     if json.first() != Some(&b'{') {
-        return Err(EventError::Session("event sessions must be an object".into()));
+        return Err(SessionError("event sessions must be an object".into()));
     }
     let mut sessions = BTreeMap::new();
     for (key, value) in canonical::fields(json) {
@@ -73,13 +77,13 @@ fn text(json: &[u8]) -> String {
     serde_json::from_slice::<Cow<'_, str>>(json).map(Cow::into_owned).unwrap_or_default()
 }
 
-fn bad_type(key: &str, manual: bool) -> EventError {
+fn bad_type(key: &str, manual: bool) -> SessionError {
     let expected = if manual { "a string, number, or null" } else { "a string or number" };
-    EventError::Session(format!("event session \"{key}\" must be {expected}"))
+    SessionError(format!("event session \"{key}\" must be {expected}"))
 }
 
-fn check(sessions: &[(&String, &String)]) -> Result<(), EventError> {
-    let fail = |text: String| Err(EventError::Session(text));
+fn check(sessions: &[(&String, &String)]) -> Result<(), SessionError> {
+    let fail = |text: String| Err(SessionError(text));
     if sessions.len() > ENTRIES_MAX {
         return fail(format!("event sessions can include at most {ENTRIES_MAX} entries"));
     }
