@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "integration/cancels.rs"]
+mod cancels;
 #[path = "integration/checkpoints.rs"]
 mod checkpoints;
 #[path = "integration/cron.rs"]
@@ -20,6 +22,14 @@ mod in_time;
 mod large;
 #[path = "integration/operations.rs"]
 mod operations;
+#[path = "integration/parallel.rs"]
+mod parallel;
+#[path = "integration/replies.rs"]
+mod replies;
+#[path = "integration/resync.rs"]
+mod resync;
+#[path = "integration/retries.rs"]
+mod retries;
 #[path = "integration/routing.rs"]
 mod routing;
 #[path = "integration/steps.rs"]
