@@ -20,6 +20,10 @@ mod harness;
 mod in_time;
 #[path = "integration/large.rs"]
 mod large;
+#[path = "integration/lifecycle.rs"]
+mod lifecycle;
+#[path = "integration/matching.rs"]
+mod matching;
 #[path = "integration/operations.rs"]
 mod operations;
 #[path = "integration/parallel.rs"]

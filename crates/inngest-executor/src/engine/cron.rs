@@ -155,10 +155,14 @@ impl Engine {
         }
     }
 
-    /// Makes the event of a time; false when the function is not active any more.
+    /// Makes the event of a time; false when the function is not active any more, or has another schedule.
     async fn fire(&self, chain: &Chain, at: Millis, now: Millis) -> Result<bool, StoreError> {
         let registry = self.registry();
         let Some(function) = registry.function(&chain.function.id) else { return Ok(false) };
+        let schedules = registry.rules(&function.id).map_or(&[][..], |rules| &rules.schedules);
+        if !schedules.iter().any(|schedule| schedule.text == chain.trigger.text) {
+            return Ok(false);
+        }
         let event = internal_event::scheduled(&chain.trigger.text, at, self.ids(), now);
         let mut admits = routing::admit(&registry, &event, now, self.ids());
         admits.retain(|admit| admit.function != function.id);
