@@ -150,11 +150,17 @@ impl Search<'_> {
             };
             return if satisfied { Anchors::Any } else { Anchors::Never };
         }
-        match &node.kind {
-            Kind::And(a, b) if wanted != Wanted::False => {
-                both(self.anchors(a, Wanted::Truthy), self.anchors(b, wanted))
+        match &*node.kind {
+            // The result is the last part, unless one before it counts as false.
+            Kind::And(parts) if wanted != Wanted::False => {
+                let last = parts.len() - 1;
+                let wanted = |index| if index == last { wanted } else { Wanted::Truthy };
+                let each = parts.iter().enumerate().map(|(index, part)| self.anchors(part, wanted(index)));
+                each.fold(Anchors::Any, both)
             }
-            Kind::Or(a, b) if wanted != Wanted::False => either(self.anchors(a, wanted), self.anchors(b, wanted)),
+            Kind::Or(parts) if wanted != Wanted::False => {
+                parts.iter().map(|part| self.anchors(part, wanted)).fold(Anchors::Never, either)
+            }
             Kind::Chain { path, .. } if wanted == Wanted::True => match pointer(node) {
                 Some(path) => Anchors::OneOf(vec![Anchor { path, test: Test::Equal(Scalar::Bool(true)) }]),
                 None => {
@@ -315,7 +321,7 @@ fn rank(anchors: &[Anchor]) -> usize {
 
 /// The place of a chain in the later event.
 fn pointer(node: &Node) -> Option<String> {
-    let Kind::Chain { path, tracked: true } = &node.kind else { return None };
+    let Kind::Chain { path, tracked: true } = &*node.kind else { return None };
     if path.root != "async" || path.fields.is_empty() {
         return None;
     }
@@ -324,16 +330,11 @@ fn pointer(node: &Node) -> Option<String> {
 
 /// Whether a part depends on the later event, or on the time.
 fn depends(node: &Node) -> bool {
-    match &node.kind {
-        Kind::Literal(_) => false,
-        Kind::Chain { path, .. } => path.root != "event",
-        Kind::Select(operand, _) | Kind::Has(operand, _) => depends(operand),
-        Kind::And(a, b) | Kind::Or(a, b) => depends(a) || depends(b),
-        Kind::Choice(a, b, c) => depends(a) || depends(b) || depends(c),
-        Kind::Call { name, args, .. } => name.starts_with("now") || args.iter().any(depends),
-        Kind::List(items) => items.iter().any(depends),
-        Kind::Map(entries) => entries.iter().any(|(key, value)| depends(key) || depends(value)),
+    match &*node.kind {
+        Kind::Chain { path, .. } if path.root != "event" => true,
+        Kind::Call { name, .. } if name.starts_with("now") => true,
         // Variables look like chains of another root; macros are rare enough to be evaluated each time.
         Kind::Macro { .. } => true,
+        kind => kind.parts().any(depends),
     }
 }

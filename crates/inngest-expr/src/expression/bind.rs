@@ -42,20 +42,11 @@ pub(super) fn paths(root: &Node) -> Vec<Path> {
 }
 
 fn collect(node: &Node, found: &mut Vec<Path>) {
-    match &node.kind {
-        Kind::Chain { path, .. } if path.root == "event" && !found.contains(path) => found.push(path.clone()),
-        Kind::Chain { .. } | Kind::Literal(_) => {}
-        Kind::Select(operand, _) | Kind::Has(operand, _) => collect(operand, found),
-        Kind::And(a, b) | Kind::Or(a, b) => [a, b].into_iter().for_each(|part| collect(part, found)),
-        Kind::Choice(a, b, c) => [a, b, c].into_iter().for_each(|part| collect(part, found)),
-        Kind::Call { args, .. } | Kind::List(args) => args.iter().for_each(|arg| collect(arg, found)),
-        Kind::Map(entries) => entries.iter().for_each(|(key, value)| {
-            collect(key, found);
-            collect(value, found);
-        }),
-        Kind::Macro { over, bodies, .. } => {
-            collect(over, found);
-            bodies.iter().for_each(|body| collect(body, found));
-        }
+    if let Kind::Chain { path, .. } = &*node.kind
+        && path.root == "event"
+        && !found.contains(path)
+    {
+        found.push(path.clone());
     }
+    node.kind.parts().for_each(|part| collect(part, found));
 }

@@ -46,7 +46,7 @@ struct Checker {
 
 impl Checker {
     fn check(&mut self, node: &Node) -> Result<Type, Problem> {
-        match &node.kind {
+        match &*node.kind {
             Kind::Literal(value) => Ok(of_literal(value)),
             Kind::Chain { path, .. } => self.chain(node, &path.root, path.fields.is_empty()),
             Kind::Select(operand, field) => match self.check(operand)? {
@@ -57,8 +57,8 @@ impl Checker {
                 Type::Any | Type::Map => Ok(Type::Bool),
                 _ => Err(Problem::new(node.column, "type does not support field selection")),
             },
-            Kind::And(a, b) => self.logic(node, "_&&_", [a, b]),
-            Kind::Or(a, b) => self.logic(node, "_||_", [a, b]),
+            Kind::And(parts) => self.logic(node, "_&&_", parts),
+            Kind::Or(parts) => self.logic(node, "_||_", parts),
             Kind::Choice(condition, then, otherwise) => {
                 if !self.check(condition)?.fits(&Type::Bool) {
                     return Err(no_overload(node, "_?_:_"));
@@ -115,7 +115,7 @@ impl Checker {
         }
     }
 
-    fn logic(&mut self, node: &Node, name: &str, parts: [&Node; 2]) -> Result<Type, Problem> {
+    fn logic(&mut self, node: &Node, name: &str, parts: &[Node]) -> Result<Type, Problem> {
         for part in parts {
             if !self.check(part)?.fits(&Type::Bool) {
                 return Err(no_overload(node, name));

@@ -50,7 +50,7 @@ impl<'v> Scope<'v> {
     }
 
     pub(super) fn eval(&mut self, node: &'v Node) -> Value<'v> {
-        match &node.kind {
+        match &*node.kind {
             Kind::Literal(value) => value.clone(),
             Kind::Chain { path, tracked } => self.chain(path, *tracked),
             Kind::Select(operand, field) => field_of(self.eval(operand), field),
@@ -58,14 +58,8 @@ impl<'v> Scope<'v> {
                 let found = matches!(self.eval(operand), Value::Map(map) if map.field(field).is_some());
                 Value::Bool(found)
             }
-            Kind::And(a, b) => {
-                let a = self.eval(a);
-                if a.is_truthy() { self.eval(b) } else { a }
-            }
-            Kind::Or(a, b) => {
-                let a = self.eval(a);
-                if a.is_truthy() { a } else { self.eval(b) }
-            }
+            Kind::And(parts) => self.first(parts, false),
+            Kind::Or(parts) => self.first(parts, true),
             Kind::Choice(condition, then, otherwise) => {
                 if self.eval(condition).is_truthy() {
                     self.eval(then)
@@ -90,6 +84,18 @@ impl<'v> Scope<'v> {
             Kind::Map(entries) => self.map(entries),
             Kind::Macro { kind, over, variable, bodies } => self.run(*kind, over, variable, bodies),
         }
+    }
+
+    /// The first value that counts as `wanted`, or the last one.
+    fn first(&mut self, parts: &'v [Node], wanted: bool) -> Value<'v> {
+        let mut value = Value::Bool(!wanted);
+        for part in parts {
+            value = self.eval(part);
+            if value.is_truthy() == wanted {
+                break;
+            }
+        }
+        value
     }
 
     fn map(&mut self, entries: &'v [(Node, Node)]) -> Value<'v> {

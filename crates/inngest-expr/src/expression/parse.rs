@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::lexer::{Token, tokens};
 use super::{Problem, TEXT_BYTES_MAX, Value, bind};
 
-/// Deeper nesting is refused.
+/// Deeper nesting is refused, of the text as of the tree: whatever walks a tree recursively, down to dropping it,
+/// then fits any stack.
 const DEPTH_MAX: usize = 100;
 
 /// A parsed expression.
@@ -28,8 +29,22 @@ pub(super) struct Path {
 /// One part of an expression, and where it begins.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) kind: Kind,
+    /// Boxed, so that nodes are cheap to move and the parser's frames are small.
+    pub(super) kind: Box<Kind>,
     pub(super) column: usize,
+    /// Levels from here to the deepest part, this one included.
+    depth: usize,
+}
+
+impl Node {
+    fn new(kind: Kind, column: usize) -> Parse {
+        let depth = 1 + kind.parts().map(|part| part.depth).max().unwrap_or(0);
+        if depth > DEPTH_MAX { Err(too_deep(column)) } else { Ok(Self { kind: Box::new(kind), column, depth }) }
+    }
+}
+
+fn too_deep(column: usize) -> Problem {
+    Problem::new(column, format!("the expression is nested deeper than {DEPTH_MAX}"))
 }
 
 #[derive(Clone, Debug)]
@@ -41,11 +56,12 @@ pub(super) enum Kind {
         tracked: bool,
     },
     /// A field of something that is no chain.
-    Select(Box<Node>, String),
-    Has(Box<Node>, String),
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
-    Choice(Box<Node>, Box<Node>, Box<Node>),
+    Select(Node, String),
+    Has(Node, String),
+    /// Of any number, so that a long list of alternatives is not deep.
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Choice(Node, Node, Node),
     /// An operator (by its name in CEL), a function, or a method whose receiver is the first argument.
     Call {
         name: String,
@@ -56,10 +72,26 @@ pub(super) enum Kind {
     Map(Vec<(Node, Node)>),
     Macro {
         kind: Macro,
-        over: Box<Node>,
+        over: Node,
         variable: Arc<str>,
         bodies: Vec<Node>,
     },
+}
+
+impl Kind {
+    /// The nodes directly below, in the order of the text.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Node> {
+        let (boxed, listed, entries): (Vec<&Node>, &[Node], &[(Node, Node)]) = match self {
+            Self::Literal(_) | Self::Chain { .. } => (Vec::new(), &[], &[]),
+            Self::Select(operand, _) | Self::Has(operand, _) => (vec![operand], &[], &[]),
+            Self::Choice(a, b, c) => (vec![a, b, c], &[], &[]),
+            Self::And(parts) | Self::Or(parts) | Self::List(parts) => (Vec::new(), parts, &[]),
+            Self::Call { args, .. } => (Vec::new(), args, &[]),
+            Self::Map(entries) => (Vec::new(), &[], entries),
+            Self::Macro { over, bodies, .. } => (vec![over], bodies, &[]),
+        };
+        boxed.into_iter().chain(listed).chain(entries.iter().flat_map(|(key, value)| [key, value]))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +102,28 @@ pub(super) enum Macro {
     Map,
     Filter,
 }
+
+/// How tightly an operator binds, its symbol, its name in CEL.
+type Infix = (u8, &'static str, &'static str);
+
+const INFIX: [Infix; 14] = [
+    (0, "||", OR),
+    (1, "&&", AND),
+    (2, "==", "_==_"),
+    (2, "!=", "_!=_"),
+    (2, "<", "_<_"),
+    (2, "<=", "_<=_"),
+    (2, ">", "_>_"),
+    (2, ">=", "_>=_"),
+    (2, "in", "@in"),
+    (3, "+", "_+_"),
+    (3, "-", "_-_"),
+    (4, "*", "_*_"),
+    (4, "/", "_/_"),
+    (4, "%", "_%_"),
+];
+const OR: &str = "_||_";
+const AND: &str = "_&&_";
 
 /// Words that are no names, not even of fields.
 const LITERAL_WORDS: [&str; 4] = ["in", "true", "false", "null"];
@@ -165,72 +219,47 @@ impl Parser {
     fn expression(&mut self) -> Parse {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Problem::new(self.column(), format!("the expression is nested deeper than {DEPTH_MAX}")));
+            return Err(too_deep(self.column()));
         }
-        let condition = self.or()?;
-        let node = if self.eat("?") {
-            let column = condition.column;
-            let then = self.or()?;
-            self.expect(":")?;
-            let otherwise = self.expression()?;
-            Node { kind: Kind::Choice(condition.into(), then.into(), otherwise.into()), column }
-        } else {
-            condition
-        };
+        let condition = self.operators()?;
+        let node = if self.eat("?") { self.choice(condition)? } else { condition };
         self.depth -= 1;
         Ok(node)
     }
 
-    fn or(&mut self) -> Parse {
-        let mut left = self.and()?;
-        while self.eat("||") {
-            let right = self.and()?;
-            left = Node { column: left.column, kind: Kind::Or(left.into(), right.into()) };
-        }
-        Ok(left)
+    fn choice(&mut self, condition: Node) -> Parse {
+        let column = condition.column;
+        let then = self.operators()?;
+        self.expect(":")?;
+        let otherwise = self.expression()?;
+        Node::new(Kind::Choice(condition, then, otherwise), column)
     }
 
-    fn and(&mut self) -> Parse {
-        let mut left = self.relation()?;
-        while self.eat("&&") {
-            let right = self.relation()?;
-            left = Node { column: left.column, kind: Kind::And(left.into(), right.into()) };
-        }
-        Ok(left)
-    }
-
-    fn relation(&mut self) -> Parse {
-        let mut left = self.binary(0)?;
+    /// Operands with operators between them. By a list of what is unfinished instead of by recursion, of which
+    /// each pair of parentheses would need one for every level of operators.
+    fn operators(&mut self) -> Parse {
+        let mut left: Vec<(Node, Infix)> = Vec::new();
+        let mut operand = self.unary()?;
         loop {
-            let name = match self.peek() {
-                Token::Symbol("==") => "_==_",
-                Token::Symbol("!=") => "_!=_",
-                Token::Symbol("<") => "_<_",
-                Token::Symbol("<=") => "_<=_",
-                Token::Symbol(">") => "_>_",
-                Token::Symbol(">=") => "_>=_",
-                Token::Ident(word) if word == "in" => "@in",
-                _ => return Ok(left),
-            };
+            let next = self.infix();
+            // What binds as tightly as the next operator is complete.
+            while let Some((before, operator)) = left.pop_if(|(_, before)| next.is_none_or(|next| next.0 <= before.0)) {
+                operand = joined(before, operator, operand)?;
+            }
+            let Some(next) = next else { return Ok(operand) };
             self.advance();
-            let right = self.binary(0)?;
-            left = operator(name, left.column, vec![left, right]);
+            left.push((operand, next));
+            operand = self.unary()?;
         }
     }
 
-    /// Sums (level 0) of products (level 1).
-    fn binary(&mut self, level: usize) -> Parse {
-        const LEVELS: [&[(&str, &str)]; 2] =
-            [&[("+", "_+_"), ("-", "_-_")], &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")]];
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
-        let mut left = self.binary(level + 1)?;
-        loop {
-            let found = operators.iter().find(|(symbol, _)| *self.peek() == Token::Symbol(symbol));
-            let Some((_, name)) = found else { return Ok(left) };
-            self.advance();
-            let right = self.binary(level + 1)?;
-            left = operator(name, left.column, vec![left, right]);
-        }
+    fn infix(&self) -> Option<Infix> {
+        let symbol = match self.peek() {
+            Token::Symbol(symbol) => symbol,
+            Token::Ident(word) => word.as_str(),
+            _ => return None,
+        };
+        INFIX.iter().find(|(_, known, _)| *known == symbol).copied()
     }
 
     fn unary(&mut self) -> Parse {
@@ -243,25 +272,28 @@ impl Parser {
         let mut count = 0;
         while self.eat(symbol) {
             count += 1;
-            if count > DEPTH_MAX {
-                return Err(Problem::new(column, format!("the expression is nested deeper than {DEPTH_MAX}")));
-            }
-            // A negative number is a literal.
-            let literal = match self.peek() {
-                Token::Int(value) if symbol == "-" => {
-                    Some(negative(*value).ok_or_else(|| Problem::new(column, "invalid int literal"))?)
-                }
-                Token::Double(value) if symbol == "-" => Some(Value::Double(-value)),
-                _ => None,
-            };
-            if let Some(value) = literal {
-                self.advance();
-                let inner = self.suffixes(Node { kind: Kind::Literal(value), column })?;
-                return Ok((1..count).fold(inner, |inner, _| operator(name, column, vec![inner])));
-            }
         }
-        let inner = self.member()?;
-        Ok((0..count).fold(inner, |inner, _| operator(name, column, vec![inner])))
+        let inner = match self.number_below_zero(symbol, column)? {
+            Some(literal) => {
+                count -= 1;
+                self.suffixes(literal)?
+            }
+            None => self.member()?,
+        };
+        (0..count).try_fold(inner, |inner, _| operator(name, column, vec![inner]))
+    }
+
+    /// A number after a minus is a literal with it.
+    fn number_below_zero(&mut self, symbol: &str, column: usize) -> Result<Option<Node>, Problem> {
+        let value = match self.peek() {
+            Token::Int(value) if symbol == "-" => {
+                negative(*value).ok_or_else(|| Problem::new(column, "invalid int literal"))?
+            }
+            Token::Double(value) if symbol == "-" => Value::Double(-value),
+            _ => return Ok(None),
+        };
+        self.advance();
+        Node::new(Kind::Literal(value), column).map(Some)
     }
 
     fn member(&mut self) -> Parse {
@@ -270,38 +302,40 @@ impl Parser {
     }
 
     fn suffixes(&mut self, mut node: Node) -> Parse {
-        let mut count = 0;
         loop {
-            count += 1;
-            if count > DEPTH_MAX {
-                return Err(Problem::new(self.column(), format!("the expression is nested deeper than {DEPTH_MAX}")));
-            }
             let column = self.column();
-            if self.eat(".") {
-                if *self.peek() == Token::Symbol("?") {
-                    return Err(Problem::new(column, "unsupported syntax '.?'"));
-                }
-                let Token::Ident(name) = self.peek().clone() else { return Err(self.unexpected()) };
-                if LITERAL_WORDS.contains(&&*name) {
-                    return Err(self.unexpected());
-                }
-                self.advance();
-                node = if self.eat("(") { self.method(node, name, column)? } else { select(node, name, column) };
+            node = if self.eat(".") {
+                let name = self.field(column)?;
+                if self.eat("(") { self.method(node, name, column)? } else { select(node, name, column)? }
             } else if self.eat("[") {
-                if *self.peek() == Token::Symbol("?") {
-                    return Err(Problem::new(column, "unsupported syntax '[?'"));
-                }
-                let index = self.expression()?;
-                self.expect("]")?;
-                node = operator("_[_]", column, vec![node, index]);
+                self.index(node, column)?
             } else {
                 return Ok(node);
-            }
+            };
         }
     }
 
+    fn field(&mut self, column: usize) -> Result<String, Problem> {
+        let name = match self.peek() {
+            Token::Symbol("?") => return Err(Problem::new(column, "unsupported syntax '.?'")),
+            Token::Ident(name) if !LITERAL_WORDS.contains(&name.as_str()) => name.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        self.advance();
+        Ok(name)
+    }
+
+    fn index(&mut self, of: Node, column: usize) -> Parse {
+        if *self.peek() == Token::Symbol("?") {
+            return Err(Problem::new(column, "unsupported syntax '[?'"));
+        }
+        let index = self.expression()?;
+        self.expect("]")?;
+        operator("_[_]", column, vec![of, index])
+    }
+
     fn method(&mut self, receiver: Node, name: String, column: usize) -> Parse {
-        let args = self.arguments(")")?;
+        let mut args = self.arguments(")")?;
         let kind = match (name.as_str(), args.len()) {
             ("all", 2) => Macro::All,
             ("exists", 2) => Macro::Exists,
@@ -309,16 +343,11 @@ impl Parser {
             ("map", 2 | 3) => Macro::Map,
             ("filter", 2) => Macro::Filter,
             _ => {
-                let args = std::iter::once(receiver).chain(args).collect();
-                return Ok(Node { kind: Kind::Call { name, method: true, args }, column });
+                args.insert(0, receiver);
+                return Node::new(Kind::Call { name, method: true, args }, column);
             }
         };
-        let mut args = args.into_iter();
-        let variable = match args.next().map(|node| (node.kind, node.column)) {
-            Some((Kind::Chain { path, .. }, _)) if path.fields.is_empty() => path.root.into(),
-            _ => return Err(Problem::new(column, "argument must be a simple name")),
-        };
-        Ok(Node { kind: Kind::Macro { kind, over: receiver.into(), variable, bodies: args.collect() }, column })
+        macro_of(kind, receiver, args, column)
     }
 
     fn arguments(&mut self, end: &'static str) -> Result<Vec<Node>, Problem> {
@@ -337,97 +366,147 @@ impl Parser {
     }
 
     fn primary(&mut self) -> Parse {
-        let (column, place) = (self.column(), self.at);
-        let node = |kind| Ok(Node { kind, column });
-        match self.advance() {
-            Token::Int(value) => match i64::try_from(value) {
-                Ok(value) => node(Kind::Literal(Value::Int(value))),
-                Err(_) => Err(Problem::new(column, "invalid int literal")),
-            },
-            Token::Uint(value) => node(Kind::Literal(Value::Uint(value))),
-            Token::Double(value) => node(Kind::Literal(Value::Double(value))),
-            Token::String(text) => node(Kind::Literal(Value::String(text.into()))),
-            Token::Bytes(bytes) => node(Kind::Literal(Value::Bytes(bytes.into()))),
-            Token::Ident(word) => self.word(word, column),
+        let column = self.column();
+        match self.peek() {
+            Token::Ident(_) => self.word(column),
             Token::Symbol("(") => {
+                self.advance();
                 let inner = self.expression()?;
                 self.expect(")")?;
                 Ok(inner)
             }
             Token::Symbol("[") => {
+                self.advance();
                 let items = self.arguments("]")?;
-                node(Kind::List(items))
+                Node::new(Kind::List(items), column)
             }
             Token::Symbol("{") => {
-                let mut entries = Vec::new();
-                while !self.eat("}") {
-                    if !entries.is_empty() {
-                        self.expect(",")?;
-                        if self.eat("}") {
-                            break;
-                        }
-                    }
-                    let key = self.expression()?;
-                    self.expect(":")?;
-                    entries.push((key, self.expression()?));
-                }
-                node(Kind::Map(entries))
+                self.advance();
+                self.map(column)
             }
-            _ => {
-                self.at = place;
-                Err(self.unexpected())
-            }
+            _ => self.literal(column),
         }
     }
 
-    fn word(&mut self, word: String, column: usize) -> Parse {
-        let literal = match word.as_str() {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
-            "null" => Some(Value::Null),
-            "in" => return Err(Problem::new(column, "Syntax error: extraneous input 'in'")),
-            word if RESERVED.contains(&word) => {
-                return Err(Problem::new(column, format!("reserved identifier: {word}")));
-            }
-            _ => None,
+    fn literal(&mut self, column: usize) -> Parse {
+        let value = match self.peek().clone() {
+            Token::Int(value) => match i64::try_from(value) {
+                Ok(value) => Value::Int(value),
+                Err(_) => return Err(Problem::new(column, "invalid int literal")),
+            },
+            Token::Uint(value) => Value::Uint(value),
+            Token::Double(value) => Value::Double(value),
+            Token::String(text) => Value::String(text.into()),
+            Token::Bytes(bytes) => Value::Bytes(bytes.into()),
+            Token::Ident(_) | Token::Symbol(_) | Token::End => return Err(self.unexpected()),
         };
-        if let Some(value) = literal {
-            return Ok(Node { kind: Kind::Literal(value), column });
+        self.advance();
+        Node::new(Kind::Literal(value), column)
+    }
+
+    fn map(&mut self, column: usize) -> Parse {
+        let mut entries = Vec::new();
+        while !self.eat("}") {
+            if !entries.is_empty() {
+                self.expect(",")?;
+                if self.eat("}") {
+                    break;
+                }
+            }
+            let key = self.expression()?;
+            self.expect(":")?;
+            entries.push((key, self.expression()?));
+        }
+        Node::new(Kind::Map(entries), column)
+    }
+
+    fn word(&mut self, column: usize) -> Parse {
+        let Token::Ident(word) = self.advance() else { return Err(self.unexpected()) };
+        if let Some(value) = constant(&word, column)? {
+            return Node::new(Kind::Literal(value), column);
         }
         if !self.eat("(") {
             let path = Path { root: word, fields: Vec::new() };
-            return Ok(Node { kind: Kind::Chain { path, tracked: false }, column });
+            return Node::new(Kind::Chain { path, tracked: false }, column);
         }
         let args = self.arguments(")")?;
-        if word != "has" {
-            return Ok(Node { kind: Kind::Call { name: word, method: false, args }, column });
+        if word == "has" {
+            has(args, column)
+        } else {
+            Node::new(Kind::Call { name: word, method: false, args }, column)
         }
-        let problem = || Problem::new(column + 3, "invalid argument to has() macro");
-        let [arg] = <[Node; 1]>::try_from(args).map_err(|_| problem())?;
-        match arg.kind {
-            Kind::Chain { mut path, .. } if !path.fields.is_empty() => {
-                let field = path.fields.pop().expect("there is one");
-                let operand = Node { kind: Kind::Chain { path, tracked: false }, column: arg.column };
-                Ok(Node { kind: Kind::Has(operand.into(), field), column })
+    }
+}
+
+/// The value of a word that has one; not every other word is a name.
+fn constant(word: &str, column: usize) -> Result<Option<Value<'static>>, Problem> {
+    match word {
+        "true" => Ok(Some(Value::Bool(true))),
+        "false" => Ok(Some(Value::Bool(false))),
+        "null" => Ok(Some(Value::Null)),
+        "in" => Err(Problem::new(column, "Syntax error: extraneous input 'in'")),
+        word if RESERVED.contains(&word) => Err(Problem::new(column, format!("reserved identifier: {word}"))),
+        _ => Ok(None),
+    }
+}
+
+fn macro_of(kind: Macro, over: Node, mut bodies: Vec<Node>, column: usize) -> Parse {
+    let variable = bodies.remove(0);
+    match *variable.kind {
+        Kind::Chain { path, .. } if path.fields.is_empty() => {
+            Node::new(Kind::Macro { kind, over, variable: path.root.into(), bodies }, column)
+        }
+        _ => Err(Problem::new(column, "argument must be a simple name")),
+    }
+}
+
+fn has(args: Vec<Node>, column: usize) -> Parse {
+    let problem = || Problem::new(column + 3, "invalid argument to has() macro");
+    let [mut arg] = <[Node; 1]>::try_from(args).map_err(|_| problem())?;
+    if let Kind::Chain { path, .. } = &mut *arg.kind {
+        let field = path.fields.pop().ok_or_else(problem)?;
+        return Node::new(Kind::Has(arg, field), column);
+    }
+    match *arg.kind {
+        Kind::Select(operand, field) => Node::new(Kind::Has(operand, field), column),
+        _ => Err(problem()),
+    }
+}
+
+fn operator(name: &str, column: usize, args: Vec<Node>) -> Parse {
+    Node::new(Kind::Call { name: name.to_owned(), method: false, args }, column)
+}
+
+fn joined(left: Node, (_, _, name): Infix, right: Node) -> Parse {
+    let column = left.column;
+    match (name, *left.kind) {
+        // One more of the same: the value of all is that of the first that decides, else that of the last.
+        (OR, Kind::Or(mut parts)) => {
+            parts.push(right);
+            Node::new(Kind::Or(parts), column)
+        }
+        (AND, Kind::And(mut parts)) => {
+            parts.push(right);
+            Node::new(Kind::And(parts), column)
+        }
+        (name, kind) => {
+            let parts = vec![Node { kind: Box::new(kind), ..left }, right];
+            match name {
+                OR => Node::new(Kind::Or(parts), column),
+                AND => Node::new(Kind::And(parts), column),
+                name => operator(name, column, parts),
             }
-            Kind::Select(operand, field) => Ok(Node { kind: Kind::Has(operand, field), column }),
-            _ => Err(problem()),
         }
     }
 }
 
-fn operator(name: &str, column: usize, args: Vec<Node>) -> Node {
-    Node { kind: Kind::Call { name: name.to_owned(), method: false, args }, column }
-}
-
-fn select(node: Node, field: String, column: usize) -> Node {
-    match node.kind {
-        Kind::Chain { mut path, tracked } => {
-            path.fields.push(field);
-            Node { kind: Kind::Chain { path, tracked }, column: node.column }
-        }
-        kind => Node { kind: Kind::Select(Node { kind, column: node.column }.into(), field), column },
-    }
+fn select(mut node: Node, field: String, column: usize) -> Parse {
+    let Kind::Chain { path, .. } = &mut *node.kind else {
+        return Node::new(Kind::Select(node, field), column);
+    };
+    path.fields.push(field);
+    // A chain is one node, but what it selects is no deeper than an expression may be.
+    if path.fields.len() > DEPTH_MAX { Err(too_deep(column)) } else { Ok(node) }
 }
 
 fn negative(value: u64) -> Option<Value<'static>> {
@@ -441,7 +520,7 @@ fn negative(value: u64) -> Option<Value<'static>> {
 /// Marks the chains that are tolerated when they are missing: those at the top, arguments of calls and operators,
 /// and ranges of macros; not receivers of methods, items of lists and maps, or anything within a macro.
 fn track(node: &mut Node, here: bool, variables: &mut Vec<Arc<str>>, found: &mut Vec<Path>) {
-    match &mut node.kind {
+    match &mut *node.kind {
         Kind::Literal(_) => {}
         Kind::Chain { path, tracked } => {
             *tracked = here && !variables.iter().any(|variable| **variable == *path.root);
@@ -451,10 +530,9 @@ fn track(node: &mut Node, here: bool, variables: &mut Vec<Arc<str>>, found: &mut
         }
         Kind::Select(operand, _) => track(operand, false, variables, found),
         Kind::Has(operand, _) => track(operand, here && variables.is_empty(), variables, found),
-        Kind::And(a, b) | Kind::Or(a, b) => {
+        Kind::And(parts) | Kind::Or(parts) => {
             let here = variables.is_empty();
-            track(a, here, variables, found);
-            track(b, here, variables, found);
+            parts.iter_mut().for_each(|part| track(part, here, variables, found));
         }
         Kind::Choice(a, b, c) => {
             let here = variables.is_empty();

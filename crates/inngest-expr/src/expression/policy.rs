@@ -24,12 +24,11 @@ pub(super) fn check(root: &Node) -> Result<(), PolicyError> {
 
 /// Items of lists and maps, and what methods are called on, are not looked at.
 fn visit(node: &Node, problems: &mut Vec<String>) {
-    match &node.kind {
+    match &*node.kind {
         Kind::Literal(_) | Kind::Chain { .. } | Kind::List(_) | Kind::Map(_) => {}
         Kind::Select(operand, _) => visit(operand, problems),
         Kind::Has(..) => problems.push("macros are disallowed (uses 'has')".to_owned()),
-        Kind::And(a, b) | Kind::Or(a, b) => [a, b].into_iter().for_each(|part| visit(part, problems)),
-        Kind::Choice(a, b, c) => [a, b, c].into_iter().for_each(|part| visit(part, problems)),
+        Kind::And(_) | Kind::Or(_) | Kind::Choice(..) => node.kind.parts().for_each(|part| visit(part, problems)),
         Kind::Call { name, method, args } => {
             if *method || !ALLOWED.contains(&name.as_str()) {
                 problems.push(format!("function calls are disallowed (uses '{name}')"));
