@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use inngest_core::event::EventBody;
 use inngest_core::{Event, Function, FunctionId, Ids, Millis, Payload, RunId, limits};
-use inngest_expr::expression::{Anchors, Expression};
-use inngest_expr::trigger;
+use inngest_expr::expression::{Anchors, BindError, Expression};
+use inngest_expr::{event as content, trigger};
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem};
 use inngest_state::{Admit, Condition, Effect, EventWait};
 use serde_json::Value;
@@ -101,7 +101,8 @@ pub fn admission_of<'b>(
     }
 }
 
-/// The waits of the events that cancel a run. One that can never match is left out.
+/// The waits of the events that cancel a run. One that can never match is left out, and one whose condition cannot be
+/// kept: an event that cancels runs it was not meant for would be worse than one that does not.
 fn cancel_on<'b>(
     rules: &Rules,
     run: RunId,
@@ -112,11 +113,19 @@ fn cancel_on<'b>(
     if rules.cancel_on.is_empty() {
         return Vec::new();
     }
-    let event = std::cell::LazyCell::new(|| serde_json::from_slice(body()).unwrap_or(Value::Null));
+    let event = std::cell::LazyCell::new(|| content::parse(body()).map_err(|error| error.to_string()));
+    let bound = |expression: &Expression| {
+        let event = event.as_ref().map_err(Clone::clone)?;
+        condition(expression, event).map_err(|error| error.to_string())
+    };
     let wait = |(index, cancel): (usize, &CancelOn)| {
-        let condition = match &cancel.condition {
-            Some(expression) => Some(condition(expression, &event)?),
-            None => None,
+        let condition = match cancel.condition.as_deref().map(bound).transpose() {
+            Ok(Some(None)) => return None,
+            Ok(condition) => condition.flatten(),
+            Err(reason) => {
+                tracing::warn!(run_id = %run, event = %cancel.event, %reason, "an event cannot cancel this run: its condition cannot be kept");
+                return None;
+            }
         };
         Some(EventWait {
             job: JobId::cancel_on(run, index),
@@ -131,14 +140,14 @@ fn cancel_on<'b>(
 }
 
 /// A condition on an event to come, with the event of the run put in; `None` when it can never hold.
-pub(crate) fn condition(expression: &Expression, event: &Value) -> Option<Condition> {
-    let bindings = expression.bind(event);
+pub(crate) fn condition(expression: &Expression, event: &Value) -> Result<Option<Condition>, BindError> {
+    let bindings = expression.bind(event)?;
     let anchors = match expression.anchors(&bindings) {
-        Anchors::Never => return None,
+        Anchors::Never => return Ok(None),
         Anchors::Any => None,
         Anchors::OneOf(anchors) => Some(anchors),
     };
-    Some(Condition { expression: expression.text().into(), bindings: bindings.to_json().into(), anchors })
+    Ok(Some(Condition { expression: expression.text().into(), bindings: bindings.to_json().into(), anchors }))
 }
 
 fn matches_with<'b>(registry: &Registry, name: &str, body: impl FnOnce() -> &'b [u8], now: Millis) -> Matches {
@@ -154,15 +163,16 @@ fn matches_with<'b>(registry: &Registry, name: &str, body: impl FnOnce() -> &'b 
     }
     let mut failed = Vec::new();
     if !conditional.is_empty() {
-        let event = serde_json::from_slice(body()).unwrap_or(Value::Null);
+        let event = content::parse(body()).map_err(|error| error.to_string());
         for (function, expression) in conditional {
             if found.contains(&function) {
                 continue;
             }
-            match expression.matches(&event, now) {
+            let matches = event.as_ref().map_err(Clone::clone);
+            match matches.and_then(|event| expression.matches(event, now).map_err(|error| error.to_string())) {
                 Ok(true) => found.push(function),
                 Ok(false) => {}
-                Err(error) => failed.push((Arc::clone(registry.function_at(function)), error.to_string())),
+                Err(reason) => failed.push((Arc::clone(registry.function_at(function)), reason)),
             }
         }
     }
@@ -271,7 +281,12 @@ mod tests {
             ]
         };
         check(functions(), "e", body, &["yes", "second", "pattern", "half"]);
-        check(functions(), "e", "not json", &["second", "pattern", "half"]);
+        // Nothing is known of what cannot be read, not even that it is no `y`.
+        let unreadable = matches(&Registry::build(Vec::new(), functions()), "e", b"not json", NOW);
+        let found: Vec<_> = unreadable.functions.iter().map(|function| &*function.slug).collect();
+        assert_eq!(found, ["pattern", "half"]);
+        let failed: Vec<_> = unreadable.failed.iter().map(|(function, _)| &*function.slug).collect();
+        assert_eq!(failed, ["no", "yes", "second", "second"]);
     }
 
     #[test]
@@ -322,6 +337,29 @@ mod tests {
         assert_eq!(**registry.app_by_name("gone").unwrap(), app);
         assert_eq!(**registry.app(&app.id).unwrap(), app);
         assert_eq!((registry.apps().count(), registry.functions().count()), (2, 3));
+    }
+
+    #[test]
+    fn no_event_is_taken_for_one_that_lacks_everything() {
+        let deep = format!(r#"{{"data":{{"id":"x","n":1e999,"deep":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+        check(vec![function("x", &[("e", Some("event.data.id == 'x' && event.data.n > 0"))])], "e", &deep, &["x"]);
+        check(vec![function("y", &[("e", Some("event.data.id != 'x' || event.data.n == null"))])], "e", &deep, &[]);
+        let cancelled = |id: &str| {
+            let config = r#"{"cancel":[{"event":"stop","if":"event.data.id == async.data.id"},{"event":"halt"}]}"#;
+            let cancelled = Function { config: Payload::from(config), ..function("f", &[("e", None)]) };
+            let registry = Registry::build(Vec::new(), vec![cancelled]);
+            let event = Event { body: EventBody::Stored(Payload::from(id.to_owned())), ..event(None, NOW) };
+            let waits = admit(&registry, &event, NOW, &ids()).remove(0).cancel_on;
+            waits.into_iter().map(|wait| (wait.event, wait.condition.map(|c| c.bindings))).collect::<Vec<_>>()
+        };
+        let halt = || ("halt".into(), None);
+        assert_eq!(cancelled(&deep), [("stop".into(), Some(r#"["x"]"#.into())), halt()]);
+        assert_eq!(cancelled("not json"), [halt()]);
+        assert_eq!(
+            cancelled(&format!(r#"{{"data":{{"id":"{}"}}}}"#, "x".repeat(1 << 17))),
+            [halt()],
+            "too long to be kept"
+        );
     }
 
     fn event(external_id: Option<&str>, ts: Millis) -> Event {

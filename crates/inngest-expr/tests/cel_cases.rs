@@ -77,7 +77,7 @@ fn evaluate(case: &Json, text: &str) -> Result<(Json, &'static str), &'static st
     let (event, other) = (&case["event"], case.get("async"));
     let null = Json::Null;
     if case["mode"] == "bind" {
-        let bindings = expression.bind(event);
+        let bindings = expression.bind(event).expect("small");
         let value = expression.evaluate_bound(&bindings, other.unwrap_or(&null), NOW);
         return value.map(|value| (shown(&value), value.type_name())).map_err(|error| kind(&error));
     }

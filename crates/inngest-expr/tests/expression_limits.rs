@@ -12,7 +12,7 @@ fn use_it(text: &str, event: &Json) -> bool {
     let Ok(expression) = Expression::parse(text) else { return false };
     let _any_outcome = expression.evaluate(event, Some(event), NOW).map(|value| value.to_string());
     let _any_outcome = expression.check_restrictive();
-    let bindings = expression.bind(event);
+    let bindings = expression.bind(event).expect("small");
     let _any_outcome = expression.matches_bound(&bindings, event, NOW);
     let _any_outcome = expression.anchors(&bindings);
     true

@@ -1,10 +1,10 @@
 //! Requests to cancel many runs: stored first, then worked on run by run, also after a restart.
 
 use inngest_core::{FunctionId, Millis, RunStatus};
+use inngest_expr::event as content;
 use inngest_expr::expression::{Expression, Roots};
 use inngest_state::history::RunFilter;
 use inngest_state::{Cancellation, Change, StoreError};
-use serde_json::Value;
 
 use super::Engine;
 
@@ -119,7 +119,13 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         let (Some(event), Some(condition)) = (event, condition) else { return Ok(condition.is_none()) };
         let Some(record) = self.history().event(*event).await? else { return Ok(false) };
-        let event = serde_json::from_slice(&record.body).unwrap_or(Value::Null);
+        let event = match content::parse(&record.body) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(event_id = %event, %error, "an event cannot be read; its runs are not cancelled");
+                return Ok(false);
+            }
+        };
         Ok(condition.matches(&event, self.ids().now()).unwrap_or(false))
     }
 }

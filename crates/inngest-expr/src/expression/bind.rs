@@ -1,7 +1,10 @@
 //! What the event of a run fixes of a condition.
 
+use std::io;
+
 use serde_json::Value as Json;
 
+use super::BindError;
 use super::eval::find;
 use super::parse::{Kind, Node, Parsed, Path};
 
@@ -10,10 +13,18 @@ use super::parse::{Kind, Node, Parsed, Path};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bindings(Vec<Json>);
 
+/// Longest JSON of all values that one condition takes from an event, in bytes: they are stored with each wait.
+pub const BINDINGS_BYTES_MAX: usize = 64 * 1024;
+
 impl Bindings {
-    pub(super) fn of(parsed: &Parsed, event: &Json) -> Self {
-        let value = |path: &Path| find(event, &path.fields).cloned().unwrap_or(Json::Null);
-        Self(parsed.bound.iter().map(value).collect())
+    pub(super) fn of(parsed: &Parsed, event: &Json) -> Result<Self, BindError> {
+        let mut room = Room(BINDINGS_BYTES_MAX);
+        let mut value = |path: &Path| {
+            let value = find(event, &path.fields).unwrap_or(&Json::Null);
+            serde_json::to_writer(&mut room, value).map_err(|_| BindError::TooLarge)?;
+            Ok(value.clone())
+        };
+        Ok(Self(parsed.bound.iter().map(&mut value).collect::<Result<_, _>>()?))
     }
 
     /// As a JSON array, for a database.
@@ -31,6 +42,20 @@ impl Bindings {
 
     pub(super) fn get(&self, parsed: &Parsed, path: &Path) -> Option<&Json> {
         self.0.get(parsed.bound.iter().position(|bound| bound == path)?)
+    }
+}
+
+/// Takes so many bytes and keeps none.
+struct Room(usize);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

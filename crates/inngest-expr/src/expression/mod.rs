@@ -21,7 +21,7 @@ use inngest_core::Millis;
 use serde_json::Value as Json;
 
 pub use anchors::{Anchor, Anchors, Scalar, Test};
-pub use bind::Bindings;
+pub use bind::{BINDINGS_BYTES_MAX, Bindings};
 pub use cache::Cache;
 pub use policy::PolicyError;
 pub use value::{List, Map, Value};
@@ -51,6 +51,17 @@ pub struct CompileError {
     pub problem: String,
     /// The text.
     shown: String,
+}
+
+/// Why a condition cannot be kept for later events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// What it takes from the event of the run would be stored with each wait.
+    #[error(
+        "the values that the expression takes from the run's event are longer than {BINDINGS_BYTES_MAX} bytes of JSON"
+    )]
+    TooLarge,
 }
 
 /// Why an expression gives no answer for an event.
@@ -129,8 +140,7 @@ impl Expression {
     }
 
     /// What of it is fixed by the event of a run.
-    #[must_use]
-    pub fn bind(&self, event: &Json) -> Bindings {
+    pub fn bind(&self, event: &Json) -> Result<Bindings, BindError> {
         Bindings::of(&self.parsed, event)
     }
 

@@ -70,7 +70,7 @@ fn anchors_are_the_most_selective_part() {
     ];
     for (text, expected) in table {
         let expression = condition(text);
-        let Anchors::OneOf(anchors) = expression.anchors(&expression.bind(&event)) else { panic!("{text}") };
+        let Anchors::OneOf(anchors) = expression.anchors(&expression.bind(&event).unwrap()) else { panic!("{text}") };
         let shown: Vec<_> = anchors.into_iter().map(|anchor| (anchor.path, anchor.test)).collect();
         assert_eq!(format!("{shown:?}"), expected, "{text}");
     }
@@ -85,8 +85,20 @@ fn anchors_are_the_most_selective_part() {
         ("now() > date('2020-01-01')", Anchors::Any),
     ] {
         let expression = condition(text);
-        assert_eq!(expression.anchors(&expression.bind(&event)), expected, "{text}");
+        assert_eq!(expression.anchors(&expression.bind(&event).unwrap()), expected, "{text}");
     }
+}
+
+#[test]
+fn what_a_condition_keeps_of_an_event_is_bounded() {
+    let event = |length| json!({ "data": { "a": "x".repeat(length), "b": 1, "c": "x".repeat(1 << 20) } });
+    let expression = condition("event.data.a == async.data.a && event.data.a != 'y' && event.data.b == 1");
+    assert!(expression.bind(&event(BINDINGS_BYTES_MAX - 3)).is_ok(), "each value counts once, others do not");
+    let error = expression.bind(&event(BINDINGS_BYTES_MAX - 2)).unwrap_err();
+    assert!(error.to_string().contains("65536 bytes"), "{error}");
+    let deep = serde_json::from_str(&format!("{}{}", "[".repeat(100), "]".repeat(100))).unwrap();
+    let bindings = condition("event == async").bind(&deep).unwrap();
+    assert_eq!(Bindings::from_json(&bindings.to_json()), Some(bindings), "the deepest event can be read again");
 }
 
 fn scalar() -> impl Strategy<Value = Json> {
@@ -156,7 +168,7 @@ proptest! {
     #[test]
     fn whatever_matches_has_an_anchor(text in expression(), trigger in event(), later in event()) {
         let Ok(expression) = Expression::compile(&text, Roots::EventAndAsync) else { return Ok(()) };
-        let bindings = expression.bind(&trigger);
+        let bindings = expression.bind(&trigger).unwrap();
         let stored = Bindings::from_json(&bindings.to_json()).unwrap();
         prop_assert_eq!(&stored, &bindings);
         if expression.matches_bound(&stored, &later, NOW) == Ok(true) {
@@ -174,7 +186,7 @@ proptest! {
     fn no_text_is_too_odd(text in "[a-z0-9 .,:?!=<>&|+*/%()\\[\\]{}'\"\\\\-]{0,60}", data in event()) {
         if let Ok(expression) = Expression::parse(&text) {
             let _any_outcome = expression.evaluate(&data, Some(&data), NOW);
-            let bindings = expression.bind(&data);
+            let bindings = expression.bind(&data).unwrap();
             let _any_outcome = expression.matches_bound(&bindings, &data, NOW);
             let _any_anchors = expression.anchors(&bindings);
         }

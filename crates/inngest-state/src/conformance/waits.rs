@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use inngest_core::event::EventBody;
 use inngest_core::{Event, EventId, Millis, Payload, RunId, RunStatus, StepId};
+use inngest_expr::event;
 use inngest_expr::expression::{Anchors, Expression, Roots};
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 
@@ -64,7 +65,8 @@ impl Case<'_> {
         let until = self.ids.now().plus(Duration::from_secs(3600));
         let condition = condition.map(|(text, trigger)| {
             let expression = Expression::compile(text, Roots::EventAndAsync).expect("compiles");
-            let bindings = expression.bind(&serde_json::from_str(trigger).expect("JSON"));
+            let trigger = event::parse(trigger.as_bytes()).expect("JSON");
+            let bindings = expression.bind(&trigger).expect("small");
             let anchors = match expression.anchors(&bindings) {
                 Anchors::OneOf(anchors) => Some(anchors),
                 Anchors::Any | Anchors::Never => None,

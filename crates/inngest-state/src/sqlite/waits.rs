@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inngest_core::{Event, EventId, FunctionId, Millis, RunId};
+use inngest_expr::event as content;
 use inngest_expr::expression::{Anchor, Bindings, Cache, Roots, Scalar, Test};
 use inngest_queue::JobId;
 use rusqlite::types::Value as Sql;
@@ -151,7 +152,7 @@ impl<'c> Waits<'c> {
         for id in candidates {
             let Some((event, _)) = render::find(self.connection, id)? else { continue };
             let body = render::body(self.connection, &event)?;
-            let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let Ok(body) = content::parse(&body) else { continue };
             if wait.condition.as_ref().is_none_or(|condition| self.holds(condition, &body, now)) {
                 self.remove(wait.job)?;
                 return Ok(Some(id));
@@ -250,7 +251,13 @@ impl<'c> Waits<'c> {
             return Ok(Vec::new());
         }
         let body = render::body(self.connection, event)?;
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let body = match content::parse(&body) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::warn!(event_id = %event.id, %error, "an event cannot be read; nobody who waits is told");
+                return Ok(Vec::new());
+            }
+        };
         let Some(candidates) = self.candidates(&event.name, &body)? else {
             self.names.remove(&event.name);
             return Ok(Vec::new());

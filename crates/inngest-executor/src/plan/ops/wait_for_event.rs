@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use inngest_core::{Millis, limits};
+use inngest_expr::event as content;
 use inngest_expr::expression::Roots;
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
-use inngest_state::{Await, Awaited, Change, Effect, EventWait, StepOp};
+use inngest_state::{Await, Awaited, Change, Condition, Effect, EventWait, StepOp};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{NULL, opts};
 use crate::plan::Planning;
@@ -44,12 +44,9 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     }
     let condition = match opts.condition.filter(|text| !text.is_empty()) {
         None => Some(None),
-        Some(text) => match planning.expressions.compile(&text, Roots::EventAndAsync) {
-            Ok(expression) => {
-                let trigger = planning.run.events.first().and_then(|event| serde_json::from_slice(event).ok());
-                routing::condition(&expression, &trigger.unwrap_or(Value::Null)).map(Some)
-            }
-            Err(error) => return draft.fail_run(ServerError::invalid_condition(error.to_string())),
+        Some(text) => match condition(draft, &text) {
+            Ok(condition) => condition.map(Some),
+            Err(problem) => return draft.fail_run(ServerError::invalid_condition(problem)),
         },
     };
     let id = JobId::wait(planning.run.id, &report.id);
@@ -74,6 +71,25 @@ fn about_to_wait(planning: &Planning<'_>) -> Millis {
     match item.attempt {
         0 => item.queued_at.max(Millis(dispatched_at.0 - BEFORE_THE_CALL_MS)),
         _ => dispatched_at,
+    }
+}
+
+/// The condition with the event of the run put in; `None` when it can never hold.
+fn condition(draft: &Draft<'_>, text: &str) -> std::result::Result<Option<Condition>, String> {
+    let planning = draft.planning;
+    let expression = planning.expressions.compile(text, Roots::EventAndAsync).map_err(|error| error.to_string())?;
+    let event = planning.run.events.first().map(|event| content::parse(event));
+    match event {
+        Some(Ok(event)) => routing::condition(&expression, &event).map_err(|error| error.to_string()),
+        // No event is not an event that lacks everything: that would match all others that do.
+        Some(Err(error)) => {
+            tracing::warn!(run_id = %planning.run.id, %error, "the event of a run cannot be read; its wait only times out");
+            Ok(None)
+        }
+        None => {
+            tracing::warn!(run_id = %planning.run.id, "a run has no event; its wait only times out");
+            Ok(None)
+        }
     }
 }
 
