@@ -14,6 +14,9 @@ pub const EVENT_NAME_BYTES_MAX: usize = 512;
 pub const JSON_DEPTH_MAX: usize = 10_000;
 /// Output of one step; a larger one fails the attempt.
 pub const STEP_OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is kept of the reply that made a request to an AI provider fail, in the error's `data` and again in its
+/// `stack`; the rest is cut off.
+pub const FAILED_REPLY_BYTES_MAX: usize = 64 * 1024;
 /// Input (`opts.input`) of one step; a larger one fails the attempt.
 pub const STEP_INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events and step values of one run; more fail the run (`InngestErrStateOverflowed`).
@@ -52,6 +55,8 @@ pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 pub const METADATA_OF_RUN_BYTES_MAX: usize = 1024 * 1024;
 /// Redirects followed in one call; more fail the attempt.
 pub const REDIRECTS_MAX: usize = 60;
+/// Redirects followed in one request of a step (`step.fetch`, `step.ai.infer`); more fail the attempt.
+pub const FETCH_REDIRECTS_MAX: usize = 10;
 /// Triggers of one function; more fail the sync.
 pub const TRIGGERS_PER_FUNCTION_MAX: usize = 10;
 /// `cancelOn` entries of one function; more fail the sync.

@@ -2,21 +2,40 @@
 //! of the step.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use inngest_core::{Payload, canonical, limits};
+use inngest_core::{Payload, canonical};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::Url;
 
 use crate::driver::CallError;
-use crate::driver::http::HttpReply;
+use crate::driver::http::{HttpReply, without_secrets};
 use crate::response::{Op, OpReport};
 
-/// A request to anywhere.
-#[derive(Clone, Debug)]
+/// Headers that belong to a connection or to how a body is sent over it.
+const OF_THE_CONNECTION: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Parts of the names of headers that give access to something: `authorization`, `cookie`, `x-api-key`, ..
+const OF_CREDENTIALS: [&str; 7] = ["auth", "cookie", "credential", "key", "password", "secret", "token"];
+
+/// A request to anywhere. What of its headers gives access to something is marked as sensitive, so that it stays with
+/// the host it is meant for.
+#[derive(Clone)]
 pub struct FetchRequest {
     /// How.
     pub method: Method,
@@ -26,6 +45,14 @@ pub struct FetchRequest {
     pub headers: HeaderMap,
     /// With this body.
     pub body: Bytes,
+}
+
+/// Without what is secret.
+impl fmt::Debug for FetchRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = without_secrets(&self.url);
+        write!(f, "{} {url} {:?}, {} bytes", self.method, self.headers, self.body.len())
+    }
 }
 
 /// Why there is no result.
@@ -58,13 +85,9 @@ fn build(report: &OpReport) -> Result<FetchRequest, String> {
     let opts = report.opts.as_deref().unwrap_or(b"{}");
     let opts: Opts<'_> =
         serde_json::from_slice(opts).map_err(|error| format!("the options cannot be used: {error}"))?;
-    let mut url = Url::parse(&opts.url).map_err(|error| format!("invalid URL {:?}: {error}", opts.url))?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in opts.headers.iter().flatten() {
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("invalid header name {name:?}"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| format!("invalid value of header {name}"))?;
-        headers.insert(name, value);
-    }
+    let mut url =
+        Url::parse(&opts.url).map_err(|error| format!("invalid URL {:?}: {error}", without_secrets(&opts.url)))?;
+    let mut headers = headers(opts.headers.as_ref(), &url)?;
     if report.op == Op::Gateway {
         let method = opts.method.filter(|method| !method.is_empty()).unwrap_or_else(|| "POST".to_owned());
         let method = Method::from_bytes(method.to_uppercase().as_bytes());
@@ -74,12 +97,7 @@ fn build(report: &OpReport) -> Result<FetchRequest, String> {
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(key) = opts.auth_key.filter(|key| !key.is_empty()) {
-        let secret = |text: &str| {
-            let mut value =
-                HeaderValue::from_str(text).map_err(|_| "auth_key cannot be sent in a header".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>(value)
-        };
+        let secret = |text: &str| secret(text).ok_or_else(|| "auth_key cannot be sent in a header".to_owned());
         match opts.format.as_deref().unwrap_or_default() {
             "anthropic" => drop(headers.insert("x-api-key", secret(&key)?)),
             "gemini" => drop(url.query_pairs_mut().append_pair("key", &key)),
@@ -96,6 +114,33 @@ fn build(report: &OpReport) -> Result<FetchRequest, String> {
     Ok(FetchRequest { method: Method::POST, url: url.into(), headers, body })
 }
 
+/// The headers that the user gave, without those that are about the connection, which is ours.
+fn headers(given: Option<&BTreeMap<String, String>>, url: &Url) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given.into_iter().flatten() {
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("invalid header name {name:?}"))?;
+        if OF_THE_CONNECTION.contains(&name.as_str()) {
+            continue;
+        }
+        let mut value = HeaderValue::from_str(value).map_err(|_| format!("invalid value of header {name}"))?;
+        value.set_sensitive(OF_CREDENTIALS.iter().any(|part| name.as_str().contains(part)));
+        headers.insert(name, value);
+    }
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user && !headers.contains_key(header::AUTHORIZATION) {
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+        let pair = [decoded(url.username()), decoded(url.password().unwrap_or_default())].join(&b':');
+        headers.extend(secret(&format!("Basic {}", STANDARD.encode(pair))).map(|value| (header::AUTHORIZATION, value)));
+    }
+    Ok(headers)
+}
+
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// A body given as a JSON string is sent as its text, anything else as it stands.
 fn text(body: &RawValue) -> Bytes {
     match serde_json::from_str::<Option<String>>(body.get()) {
@@ -104,8 +149,12 @@ fn text(body: &RawValue) -> Bytes {
     }
 }
 
-/// The result that a reply stands for.
-pub fn result(report: &OpReport, outcome: Result<HttpReply, CallError>) -> Result<Payload, Unfetched> {
+/// The result that a reply stands for; one of more than `output_bytes_max` is none.
+pub fn result(
+    report: &OpReport,
+    outcome: Result<HttpReply, CallError>,
+    output_bytes_max: usize,
+) -> Result<Payload, Unfetched> {
     let reply = outcome.map_err(|error| failed(report.op, &causes(&error)))?;
     let data = match report.op {
         Op::AiGateway if reply.status > 299 => {
@@ -116,7 +165,7 @@ pub fn result(report: &OpReport, outcome: Result<HttpReply, CallError>) -> Resul
             .map_err(|error| failed(report.op, &format!("the reply is not JSON: {error}")))?,
         _ => page(report, &reply),
     };
-    if data.len() > limits::STEP_OUTPUT_BYTES_MAX {
+    if data.len() > output_bytes_max {
         return Err(failed(report.op, "step output size is greater than the limit"));
     }
     Ok(data.into())
@@ -220,9 +269,45 @@ mod tests {
             (request.method, &request.body[..], &request.headers["x-a"]),
             (Method::GET, &b"te\"xt"[..], &HeaderValue::from_static("1"))
         );
-        let data = result(&report, Ok(reply(500, "no"))).unwrap();
+        let data = result(&report, Ok(reply(500, "no")), 200).unwrap();
         let expected = r#"{"body":"no","headers":{"Content-Type":"text/plain","X-Multi":"a,b"},"status_code":500,"url":"http://h"}"#;
         assert_eq!(std::str::from_utf8(&data), Ok(expected));
+        let error = result(&report, Ok(reply(500, "no")), data.len() - 1).unwrap_err();
+        assert!(error.message.ends_with("step output size is greater than the limit"), "{error:?}");
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_ours_and_credentials_are_marked() {
+        let given = json!({ "Host": "evil", "content-length": "7", "Transfer-Encoding": "chunked", "connection": "close",
+            "te": "trailers", "Upgrade": "h2c", "X-Goog-Api-Key": "K", "cookie": "c=1", "Authorization": "A", "x-plain": "1" });
+        let request = request(&report(Op::Gateway, &json!({ "url": "http://u:p@h", "headers": given }))).unwrap();
+        let mut names: Vec<(&str, bool)> =
+            request.headers.iter().map(|(name, value)| (name.as_str(), value.is_sensitive())).collect();
+        names.sort_unstable();
+        assert_eq!(names, [("authorization", true), ("cookie", true), ("x-goog-api-key", true), ("x-plain", false)]);
+        assert_eq!(request.headers["authorization"], "A", "what is given goes before what the URL says");
+    }
+
+    #[test]
+    fn user_and_password_of_a_url_become_basic_authorization() {
+        for (url, expected) in
+            [("http://u:p%40ss@h/", "Basic dTpwQHNz"), ("http://u@h/", "Basic dTo="), ("http://:p@h/", "Basic OnA=")]
+        {
+            let request = request(&report(Op::Gateway, &json!({ "url": url }))).unwrap();
+            assert_eq!(request.headers["authorization"], expected, "{url}");
+            assert!(request.headers["authorization"].is_sensitive());
+        }
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        for format in ["openai-chat", "anthropic", "gemini"] {
+            let opts = json!({ "url": "https://u:SECRET@h/v1?a=SECRET", "format": format, "auth_key": "SECRET",
+                "headers": { "x-api-key": "SECRET" }, "body": {} });
+            let report = report(Op::AiGateway, &opts);
+            let printed = format!("{report:?} {:?}", request(&report).unwrap());
+            assert!(!printed.contains("SECRET"), "{printed}");
+        }
     }
 
     #[test]
@@ -240,10 +325,10 @@ mod tests {
             assert!(error.message.starts_with(problem), "{error:?}");
         }
         let ai = report(Op::AiGateway, &json!({ "url": "http://h" }));
-        let error = result(&ai, Ok(reply(405, "{\"e\":1}"))).unwrap_err();
+        let error = result(&ai, Ok(reply(405, "{\"e\":1}")), 0).unwrap_err();
         assert_eq!(error.message, "Error making AI request: unsuccessful status code: 405");
         assert_eq!(error.body.as_deref(), Some(&b"{\"e\":1}"[..]));
-        let error = result(&ai, Err(CallError::Unreachable("refused".into()))).unwrap_err();
+        let error = result(&ai, Err(CallError::Unreachable("refused".into())), 0).unwrap_err();
         assert_eq!(error.message, "Error making AI request: refused");
     }
 }

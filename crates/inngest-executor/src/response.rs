@@ -8,6 +8,7 @@ mod output;
 mod reply;
 mod stream;
 
+use std::fmt;
 use std::sync::Arc;
 
 use inngest_core::{Millis, Payload, StepId};
@@ -75,7 +76,7 @@ pub enum Op {
 }
 
 /// One op as reported; payloads are canonical JSON.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct OpReport {
     /// Which op.
     pub op: Op,
@@ -97,6 +98,27 @@ pub struct OpReport {
     pub metadata: Vec<MetadataReport>,
     /// Start and duration in nanoseconds, when the SDK measured them.
     pub timing: Option<(i64, i64)>,
+}
+
+/// Without what an op asks the server to send somewhere, which may be a key.
+impl fmt::Debug for OpReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { op, id, display_name, name, opts, input, data, error, metadata, timing } = self;
+        let secret = matches!(op, Op::Gateway | Op::AiGateway);
+        let shown = |payload| if secret { &None } else { payload };
+        f.debug_struct("OpReport")
+            .field("op", op)
+            .field("id", id)
+            .field("display_name", display_name)
+            .field("name", name)
+            .field("opts", shown(opts))
+            .field("input", input)
+            .field("data", shown(data))
+            .field("error", error)
+            .field("metadata", metadata)
+            .field("timing", timing)
+            .finish()
+    }
 }
 
 /// A note about a run or a step.

@@ -67,7 +67,7 @@ pub enum CallError {
     /// No complete reply within [`inngest_core::limits::SDK_REQUEST_TIMEOUT`].
     #[error("The app did not answer within {} hours", inngest_core::limits::SDK_REQUEST_TIMEOUT.as_secs() / 3600)]
     TimedOut,
-    /// More redirects than [`inngest_core::limits::REDIRECTS_MAX`], or a redirect to nowhere.
+    /// More redirects than [`inngest_core::limits::REDIRECTS_MAX`] (or `FETCH_REDIRECTS_MAX`), or a redirect to nowhere.
     #[error("The app's redirects lead nowhere: {0}")]
     Redirect(String),
     /// The URL cannot be called at all.

@@ -160,7 +160,7 @@ impl Engine {
                     fetched = self.inner.parts.fetcher.fetch(request) => fetched,
                     _ = stage.wait_for(|stage| *stage == Stage::Abandoned) => return Ok(Done::Abandoned),
                 };
-                gateway::result(report, fetched)
+                gateway::result(report, fetched, self.limits(item.function).step_output_bytes)
             }
             Err(problem) => Err(problem),
         };

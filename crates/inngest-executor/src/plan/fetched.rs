@@ -1,5 +1,8 @@
 //! What follows from a request that the server made in place of the app.
 
+use std::borrow::Cow;
+
+use inngest_core::limits::FAILED_REPLY_BYTES_MAX;
 use inngest_core::{Payload, canonical};
 use inngest_queue::StepRef;
 use inngest_state::{StepOp, Transition};
@@ -52,17 +55,53 @@ fn error(name: &str, problem: &Unfetched) -> Payload {
     canonical::write_string(&mut out, name);
     if let Some(body) = &problem.body {
         out.extend_from_slice(b",\"stack\":");
-        canonical::write_string(&mut out, &String::from_utf8_lossy(body));
+        canonical::write_string(&mut out, &beginning(body));
     }
     out.push(b'}');
     wrap("error", &out)
 }
 
-/// A body as JSON: what is no JSON becomes a text.
+/// A body as JSON: what is no JSON, or too long to be kept, becomes a text.
 fn json_or_text(body: &[u8]) -> Vec<u8> {
-    canonical::canonicalise(body, canonical::Numbers::Exact).unwrap_or_else(|_| {
-        let mut text = Vec::with_capacity(body.len() + 2);
-        canonical::write_string(&mut text, &String::from_utf8_lossy(body));
+    let json = (body.len() <= FAILED_REPLY_BYTES_MAX)
+        .then(|| canonical::canonicalise(body, canonical::Numbers::Exact).ok())
+        .flatten();
+    json.unwrap_or_else(|| {
+        let mut text = Vec::with_capacity(body.len().min(FAILED_REPLY_BYTES_MAX) + 2);
+        canonical::write_string(&mut text, &beginning(body));
         text
     })
+}
+
+/// As much of a body as is kept of a failure.
+fn beginning(body: &[u8]) -> Cow<'_, str> {
+    if body.len() <= FAILED_REPLY_BYTES_MAX {
+        return String::from_utf8_lossy(body);
+    }
+    let text = String::from_utf8_lossy(&body[..FAILED_REPLY_BYTES_MAX]);
+    // A character that was cut in two has become a mark of its own.
+    Cow::Owned(format!("{}… (truncated)", text.trim_end_matches('\u{fffd}')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(body: Vec<u8>) -> serde_json::Value {
+        let problem = Unfetched { message: "m".into(), body: Some(body.into()) };
+        serde_json::from_slice(&error("AIGatewayError", &problem)).unwrap()
+    }
+
+    #[test]
+    fn a_failed_reply_is_kept_as_json_and_as_text_up_to_a_limit() {
+        let short = stored(br#"{"b":1,"a":"x"}"#.to_vec());
+        assert_eq!(short["error"]["data"], serde_json::json!({ "a": "x", "b": 1 }));
+        assert_eq!(short["error"]["stack"], r#"{"b":1,"a":"x"}"#);
+        let long = stored(format!("[\"{}\"]", "ä".repeat(FAILED_REPLY_BYTES_MAX)).into_bytes());
+        for part in ["data", "stack"] {
+            let text = long["error"][part].as_str().unwrap();
+            assert!(text.len() < FAILED_REPLY_BYTES_MAX + 20, "{part}: {}", text.len());
+            assert!(text.starts_with("[\"ä") && text.ends_with("ä… (truncated)"), "{part}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Requests over pooled connections: stale connections, redirects, and what broke when none of it helps.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use inngest_core::limits::{REDIRECTS_MAX, RESPONSE_BODY_BYTES_MAX, SDK_REQUEST_TIMEOUT};
+use inngest_core::limits::{RESPONSE_BODY_BYTES_MAX, SDK_REQUEST_TIMEOUT};
 
 use super::body::{self, BodyError};
 use super::connect::{Connector, Traffic, connector};
+use super::redirect::{Redirects, without_secrets};
 use super::target;
 use crate::driver::{CallError, Fetcher};
 use crate::gateway::FetchRequest;
@@ -26,6 +28,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_PER_HOST_MAX: usize = 512;
 /// Sent with every request.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("Inngest");
+/// Only gzip is asked for, as SDKs are used to; brotli is understood as well.
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip");
 
 /// Makes requests to apps. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -68,12 +72,19 @@ impl Fetcher for HttpClient {
 }
 
 /// One request, as it is sent again after a redirect or on a fresh connection.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) redirects: Redirects,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {:?}, {} bytes", self.method, self.shown(), self.headers, self.body.len())
+    }
 }
 
 /// A reply whose body may be unusable.
@@ -111,27 +122,31 @@ impl HttpClient {
         timeout: Duration,
     ) -> Result<HttpReply, CallError> {
         headers.insert(header::CONTENT_TYPE, JSON);
-        let call = Call { method: Method::PUT, uri: target::uri_of(url)?, headers, body };
+        let call = Call { method: Method::PUT, uri: target::uri_of(url)?, headers, body, redirects: Redirects::Sdk };
         self.call_within(call, timeout).await
     }
 
     /// `GET` with these headers besides the usual ones.
     pub async fn get(&self, url: &str, headers: HeaderMap, timeout: Duration) -> Result<HttpReply, CallError> {
-        let call = Call { method: Method::GET, uri: target::uri_of(url)?, headers, body: Bytes::new() };
+        let (uri, body) = (target::uri_of(url)?, Bytes::new());
+        let call = Call { method: Method::GET, uri, headers, body, redirects: Redirects::Sdk };
         self.call_within(call, timeout).await
     }
 
     /// Any request, which may take as long as a call to an app.
     async fn any(&self, request: FetchRequest) -> Result<HttpReply, CallError> {
         let FetchRequest { method, url, mut headers, body } = request;
-        let mut usual = HeaderMap::new();
-        add_usual_headers(&mut usual);
-        for (name, value) in usual.drain().filter_map(|(name, value)| Some((name?, value))) {
-            headers.entry(name).or_insert(value);
-        }
-        let call = Call { method, uri: target::uri_of(&url)?, headers, body };
-        let Answer { status, headers, body } = self.call(&call).await?;
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        // Only what this client decodes may be offered, whatever the user can decode.
+        headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
+        let call = Call { method, uri: target::uri_of(&url)?, headers, body, redirects: Redirects::Fetch };
+        let Answer { status, mut headers, body } = self.call(&call).await?;
         let body = body.map_err(|error| CallError::Reset(error.to_string()))?;
+        // The body is whole and decoded now.
+        headers.remove(header::TRANSFER_ENCODING);
+        if headers.remove(header::CONTENT_ENCODING).is_some() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         Ok(HttpReply { status: status.as_u16(), headers, body })
     }
 
@@ -142,49 +157,65 @@ impl HttpClient {
         Ok(HttpReply { status: status.as_u16(), headers, body: body.unwrap_or_default() })
     }
 
-    /// Sends the request where redirects lead, and reads the whole reply. The method stays the same on every
-    /// redirect: hardly any app has another handler for what was meant as a call.
+    /// Sends the request where redirects lead, and reads the whole reply.
     pub(super) async fn call(&self, call: &Call) -> Result<Answer, CallError> {
-        let mut uri = call.uri.clone();
-        for _ in 0..=REDIRECTS_MAX {
-            let response = self.send(call, &uri).await?;
+        let mut hop = Cow::Borrowed(call);
+        for _ in 0..=call.redirects.max() {
+            let response = self.send(&hop).await?;
             match location(&response) {
-                Some(location) => uri = target::redirected(&uri, location, &call.uri)?,
+                Some(location) => {
+                    hop = Cow::Owned(call.redirects.next(call, &hop, response.status(), location)?);
+                }
                 None => return receive(response, self.reply_bytes_max).await,
             }
         }
-        Err(CallError::Redirect(format!("more than {REDIRECTS_MAX} redirects, the last one to {uri}")))
+        Err(CallError::Redirect(format!(
+            "more than {} redirects, the last one to {}",
+            call.redirects.max(),
+            hop.shown()
+        )))
     }
 
     /// A connection kept from an earlier call may have been closed by the app in the meantime. When not one
     /// byte came back over it, the app has hardly seen the request, and it is sent once more, over a connection
     /// of its own. A new connection that is closed without a reply is another matter: the app did that.
-    async fn send(&self, call: &Call, uri: &Uri) -> Result<Response<Incoming>, CallError> {
-        let error = match self.pooled.request(call.request(uri)).await {
+    ///
+    /// Hardly is not never. An app tells a repeated call from another one; a stranger that a step sends something to
+    /// does not, so what must not be sent twice has a connection of its own from the start.
+    async fn send(&self, call: &Call) -> Result<Response<Incoming>, CallError> {
+        if call.redirects == Redirects::Fetch && !call.method.is_idempotent() {
+            return self.fresh.request(call.request()).await.map_err(|error| broken(&error, &call.uri));
+        }
+        let error = match self.pooled.request(call.request()).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        if !traffic(&error, uri).is_some_and(|traffic| traffic.was_stale()) {
-            return Err(broken(&error, uri));
+        if !traffic(&error, &call.uri).is_some_and(|traffic| traffic.was_stale()) {
+            return Err(broken(&error, &call.uri));
         }
-        tracing::debug!(%uri, %error, "the app had closed the connection; sending again on a new one");
-        self.fresh.request(call.request(uri)).await.map_err(|error| broken(&error, uri))
+        tracing::debug!(url = %call.shown(), %error, "the app had closed the connection; sending again on a new one");
+        self.fresh.request(call.request()).await.map_err(|error| broken(&error, &call.uri))
     }
 }
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What all requests say. Only gzip is asked for, as SDKs are used to; brotli is understood as well.
+/// What all requests say.
 pub(super) fn add_usual_headers(headers: &mut HeaderMap) {
     headers.insert(header::USER_AGENT, USER_AGENT);
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
 }
 
 impl Call {
-    fn request(&self, uri: &Uri) -> Request<Full<Bytes>> {
+    /// Where it goes, without what is secret of it.
+    fn shown(&self) -> String {
+        without_secrets(&self.uri.to_string()).into_owned()
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request
     }

@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod connect;
+mod redirect;
 mod target;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::response::{FunctionError, RawReply, Reply, ReplyHeaders, SdkResponse,
 use body::BodyError;
 use client::{Answer, Call, JSON, add_usual_headers};
 pub use client::{HttpClient, HttpReply};
+use redirect::Redirects;
+pub(crate) use redirect::without_secrets;
 use target::Targets;
 
 /// Bodies larger than this are signed and understood on a thread of their own, since that takes milliseconds.
@@ -83,7 +86,7 @@ impl HttpExecutor {
             headers.insert(SIGNATURE, value(&signature));
             body = canonical;
         }
-        let call = Call { method: Method::POST, uri, headers, body };
+        let call = Call { method: Method::POST, uri, headers, body, redirects: Redirects::Sdk };
         let answer = self.client.call(&call).await?;
         let now = self.clock.now();
         let large = answer.body.as_ref().is_ok_and(|body| body.len() > INLINE_BYTES_MAX);

@@ -1,6 +1,7 @@
 //! Calls to real servers on the loopback, which misbehave in each way an app can.
 
 mod app;
+mod fetch;
 
 use std::io::Write as _;
 
