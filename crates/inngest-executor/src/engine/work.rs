@@ -60,8 +60,10 @@ impl Engine {
                 (place, self.inner.parts.queue.lease(work, 1 + more).await)
             };
             let (place, leases) = tokio::select! {
-                leased = next => leased,
+                // What is abandoned goes back into the queue, and must not be taken from there again.
+                biased;
                 _ = stage.wait_for(|stage| *stage > Stage::Open) => return,
+                leased = next => leased,
             };
             let mut place = Some(place);
             for lease in leases {
