@@ -69,7 +69,8 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
         // Also after a crash the steps that follow have all their attempts.
         draft.changes.push(Change::RestartAttempts(planning.item.id, draft.stack()));
     }
-    Ok(draft.go_on())
+    // When the call began is known to the one who made it, who also notes it.
+    Ok(draft.go_on_as_is())
 }
 
 fn too_large(report: &OpReport, error: &ServerError, planning: &Planning<'_>) -> String {

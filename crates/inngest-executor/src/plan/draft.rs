@@ -257,6 +257,11 @@ impl<'a> Draft<'a> {
         if let Some(at) = self.first_call() {
             self.changes.push(Change::StartRun { run: self.planning.run.id, at });
         }
+        self.go_on_as_is()
+    }
+
+    /// The same, without noting that the run has started.
+    pub(super) fn go_on_as_is(mut self) -> Transition {
         Transition { require: self.fence(), changes: self.changes }
     }
 
