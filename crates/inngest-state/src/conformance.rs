@@ -12,7 +12,7 @@ use inngest_core::{
     App, AppId, Event, EventId, Function, FunctionId, Ids, Millis, Payload, RunId, RunStatus, StepId, SystemClock,
     SystemEntropy,
 };
-use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem, StepRef};
 
 use crate::history::{EventFilter, RunFilter};
 use crate::{
@@ -36,6 +36,7 @@ pub async fn exercise(store: &dyn Backend) {
     case.the_first_result_of_a_step_wins().await;
     case.steps_are_read_in_the_order_they_were_recorded().await;
     case.the_last_job_of_a_group_joins_it().await;
+    case.only_the_last_job_of_a_run_is_followed_by_one_that_is_alone().await;
     case.parallel_commits_join_exactly_once().await;
     case.a_recorded_step_is_not_planned_again().await;
     case.a_job_is_replaced_by_a_newer_generation_only().await;
@@ -156,6 +157,25 @@ impl Case<'_> {
         assert!(first.jobs.is_empty());
         let last = self.finish_planned(&jobs[1], "q", &join, 7).await;
         assert_eq!(last.jobs, [join]);
+    }
+
+    async fn only_the_last_job_of_a_run_is_followed_by_one_that_is_alone(&self) {
+        let (run, start) = self.run("last").await;
+        let first = self.plan(run, start, 7, &["p"]).await;
+        let other = self.planned(run, "q", Some(8));
+        let deadline = JobId::deadline(run, Deadline::Finish);
+        let deadline = self.item(deadline, JobKind::Deadline(Deadline::Finish));
+        self.commit(vec![Change::PutJob(other.clone(), When::Always), Change::PutJob(deadline, When::Always)]).await;
+        let follow = |job: &QueueItem, step: &str| {
+            let next = self.item(JobId::discovery(run, &[step]), JobKind::Discovery);
+            let record = Change::RecordStep(Box::new(self.step(run, step, "null")));
+            (next.clone(), vec![Change::RemoveJob(job.id), record, Change::PutJob(next, When::Last)])
+        };
+        let (_, changes) = follow(&first[0], "p");
+        let committed = self.fenced(first[0].id, 1, changes).await.expect("commits");
+        assert!(committed.jobs.is_empty(), "a job of another group is left");
+        let (next, changes) = follow(&other, "q");
+        assert_eq!(self.fenced(other.id, 1, changes).await.expect("commits").jobs, [next], "only a deadline is");
     }
 
     async fn parallel_commits_join_exactly_once(&self) {

@@ -304,6 +304,9 @@ pub enum When {
     /// Only if no job of this plan is left: the last one of a parallel block continues the run, also when its own
     /// step was recorded by another.
     GroupDone(u64),
+    /// Only if nothing else of the run is pending but its deadlines: whatever follows is the only job that carries the
+    /// run on.
+    Last,
 }
 
 /// What a recorded step was.

@@ -2,7 +2,7 @@
 //!
 //! Request version 2: the steps of one answer form a group, and one discovery follows when the last of them is
 //! resolved ("joined"). If any of them is in race mode, a discovery follows each of them, and the group only
-//! tells when the block is over: what its branches plan next belongs to it. Versions 0 and 1: no groups, a discovery follows each step, and the app must
+//! tells that it is a race. Versions 0 and 1: no groups, a discovery follows each step, and the app must
 //! plan its steps for the rest of the run.
 //!
 //! A job that may run steps itself (neither `plan_only` nor in a group) is the only one of its run. The planner
@@ -39,12 +39,17 @@ pub(super) enum Group {
     /// One discovery when all are.
     Joined(u64),
     /// A discovery for each.
-    Race(u64),
+    Race,
 }
 
 /// Whether this job is the only one of its run.
 pub(super) const fn is_alone(item: &QueueItem) -> bool {
     !item.plan_only && item.group.is_none()
+}
+
+/// The group of a discovery that follows a joined one while steps of other groups may still run.
+pub(super) const fn race_after(joined: u64) -> u64 {
+    joined | RACE
 }
 
 impl Block {
@@ -67,10 +72,6 @@ impl Block {
         if !steps().any(|report| is_resolved_later(report.op) && !planning.run.has_step(&report.id)) {
             return inherited;
         }
-        if let Some(Group::Race(_)) = inherited.group() {
-            // What branches plan while others still run belongs to the same block: it is over when all of it is.
-            return inherited;
-        }
         let mut ids: Vec<&str> = steps().map(|report| report.id.as_str()).collect();
         ids.sort_unstable();
         let race = steps().any(|report| wants_race(report.opts.as_ref()));
@@ -80,7 +81,7 @@ impl Block {
 
     /// The group, and how it goes on.
     pub(super) fn group(&self) -> Option<Group> {
-        self.group.map(|group| if group & RACE == 0 { Group::Joined(group) } else { Group::Race(group) })
+        self.group.map(|group| if group & RACE == 0 { Group::Joined(group) } else { Group::Race })
     }
 
     /// Whether the app must plan its steps for the rest of the run once it did so.

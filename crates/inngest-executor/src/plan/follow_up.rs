@@ -7,7 +7,7 @@
 use inngest_queue::{JobId, JobKind, QueueItem};
 use inngest_state::{Change, Requirement, Transition, When};
 
-use super::block::{Group, is_alone};
+use super::block::{Group, is_alone, race_after};
 use super::draft::Draft;
 use super::retry::Failure;
 use super::server_error::ServerError;
@@ -60,7 +60,7 @@ impl Draft<'_> {
         // A planned step without a result has a job, and a step that siblings recorded has a discovery. In a
         // joined block that may be missing: the siblings waited for this very job. Everything else leaves the
         // run with nothing to do.
-        let siblings_go_on = !is_alone(planning.item) && !self.is_joined();
+        let siblings_go_on = !is_alone(planning.item) && !self.is_joined() && !planning.known.alone;
         let pending = self.jobs > 0 || (self.repeated && siblings_go_on);
         if pending {
             return None;
@@ -117,11 +117,15 @@ impl Draft<'_> {
             Some(Group::Joined(group)) => {
                 // One for the whole block, whoever is last. (An answer that opens a block leaves it open.)
                 let id = JobId { run: self.planning.run.id, key: group };
-                self.changes.push(Change::PutJob(QueueItem { id, ..after }, When::GroupDone(group)));
+                self.changes.push(Change::PutJob(QueueItem { id, ..after }, When::Last));
+                // The losers of an earlier race may still run: then it goes on as one.
+                let beside = QueueItem { id, group: Some(race_after(group)), ..next };
+                self.changes.push(Change::PutJob(beside, When::GroupDone(group)));
             }
-            Some(Group::Race(group)) => {
-                // While siblings may still run the app must plan, or two discoveries would run the same step.
-                self.changes.push(Change::PutJob(after, When::GroupDone(group)));
+            Some(Group::Race) => {
+                // While anything else may still run the app must plan, or two calls would run the same step. That may
+                // be a job of another group: the answer to each discovery of a race opens one.
+                self.changes.push(Change::PutJob(after, When::Last));
                 self.changes.push(Change::PutJob(next, When::Recorded));
             }
         }
@@ -132,7 +136,9 @@ impl Draft<'_> {
     fn discover_anew(&mut self) {
         let planning = self.planning;
         let first_recorder_goes_on = !is_alone(planning.item) && !self.is_joined();
-        if first_recorder_goes_on {
+        if first_recorder_goes_on && !planning.known.alone {
+            // Its discovery may have come to nothing and relied on this job.
+            self.require.push(Requirement::Siblings(planning.item.id));
             return;
         }
         let own = planning.item.step().map(|step| &step.id);

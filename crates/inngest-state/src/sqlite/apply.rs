@@ -403,6 +403,10 @@ impl<'c> Statements<'c> {
                 Some(step) => !self.step_exists.exists(params![item.id.run.to_bytes(), step.id.as_str()])?,
                 None => true,
             },
+            When::Last => {
+                (progress.recorded || progress.removed)
+                    && !self.other_job.exists(params![item.id.run.to_bytes(), item.id.key.cast_signed()])?
+            }
             When::GroupDone(group) => {
                 (progress.recorded || progress.removed)
                     && !self.group_job.exists(params![item.id.run.to_bytes(), group.cast_signed()])?

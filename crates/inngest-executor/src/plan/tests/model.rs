@@ -395,6 +395,10 @@ impl Model {
             When::Always => true,
             When::Unrecorded => job.step().is_none_or(|step| !self.run.has_step(&step.id)),
             When::Recorded => recorded,
+            When::Last => {
+                let carries_on = |job: &&QueueItem| !matches!(job.kind, JobKind::Deadline(_));
+                self.jobs.values().filter(carries_on).all(|other| other.id == job.id)
+            }
             When::GroupDone(group) => self.jobs.values().all(|job| job.group != Some(group)),
         }
     }

@@ -98,6 +98,53 @@ fn two_branches_of_two_steps_race_in_nine_calls() {
     assert_eq!((model.calls.len(), model.status()), (9, Some(RunStatus::Completed)));
 }
 
+/// Branches a1, a2 and b1 in race mode, for code that waits for all of them. The discovery after a1 plans a2 in a block
+/// of its own; while a2 runs, b1 is the last of the first block.
+#[test]
+fn no_step_is_run_twice_when_a_branch_of_a_race_is_longer_than_the_others() {
+    let mut model = Model::new();
+    let app = |call: &Call| {
+        let a = if call.has("a1") { "a2" } else { "a1" };
+        let open = [a, "b1"].into_iter().filter(|step| !call.has(step));
+        obedient(open.map(|step| racing(planned(step))).collect(), call)
+    };
+    let start = model.next().unwrap();
+    model.work(&start, &mut |call| app(call));
+    let b1 = model.dispatch(&model.job("b1").clone());
+    let a1 = model.job("a1");
+    model.work(&a1, &mut |call| Ok(ops(vec![ran(call.target())])));
+    let discovery = model.job("");
+    model.work(&discovery, &mut |call| app(call));
+    let a2 = model.dispatch(&model.job("a2").clone());
+    model.answer(&b1, Ok(ops(vec![ran("b1")]))).unwrap();
+    let discovery = model.job("");
+    assert!(discovery.plan_only, "a2 is under way");
+    model.work(&discovery, &mut |call| app(call));
+    assert_eq!(model.records.iter().filter(|record| record.step.id.as_str() == "a2").count(), 0);
+    model.answer(&a2, Ok(ops(vec![ran("a2")]))).unwrap();
+    let last = model.job("");
+    assert!(!last.plan_only);
+    model.work(&last, &mut |call| app(call));
+    assert_eq!(model.status(), Some(RunStatus::Completed));
+}
+
+#[test]
+fn two_discoveries_that_bring_nothing_do_not_rely_on_each_other() {
+    let mut model = Model::new();
+    let start = model.next().unwrap();
+    let (a, b) = (|| racing(planned("a")), || racing(planned("b")));
+    model.work(&start, &mut |_| Ok(ops(vec![a(), b()])));
+    let [step_a, step_b] = ["a", "b"].map(|step| model.dispatch(&model.job(step).clone()));
+    model.answer(&step_a, Ok(ops(vec![ran("a")]))).unwrap();
+    let first = model.dispatch(&model.job("").clone());
+    model.answer(&step_b, Ok(ops(vec![ran("b")]))).unwrap();
+    let second = model.jobs.values().find(|job| job.id != first.item.id).unwrap().clone();
+    let second = model.dispatch(&second);
+    model.answer(&second, Ok(ops(vec![]))).unwrap();
+    model.answer(&first, Ok(ops(vec![b()]))).unwrap();
+    assert_eq!(model.next().map(|job| job.attempt), Some(1), "it is tried again");
+}
+
 #[test]
 fn a_race_ends_with_a_discovery_that_may_run_steps_again() {
     let mut model = Model::new();
