@@ -71,8 +71,7 @@ impl Engine {
     }
 
     async fn commit_definitions(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let store = &self.inner.parts.store;
-        match store.commit(Transition::of(changes).into()).await {
+        match self.inner.parts.store.commit(Transition::of(changes).into()).await {
             Ok(committed) => self.publish(committed).await,
             Err(CommitError::Store(error)) => return Err(error),
             Err(CommitError::Rejected(rejected)) => unreachable!("nothing was required, yet: {rejected}"),

@@ -75,6 +75,10 @@ impl Engine {
         let rerun = self.plan_rerun(&original, function, &registry, start, trigger, starts_at);
         let run = rerun.admit.run;
         let committed = self.commit_freely(vec![Change::Rerun(Box::new(rerun))]).await?;
+        if registry.function(&original.function).is_none() {
+            // It has a run to finish again.
+            self.reload_definitions().await?;
+        }
         self.publish(committed).await;
         Ok(run)
     }
