@@ -50,18 +50,17 @@ impl Engine {
     /// Runs the events of `id` anew, with the function as it is registered now, and returns the new run.
     pub async fn rerun(&self, id: RunId, from: Option<&FromStep>) -> Result<RunId, RerunError> {
         let original = self.history().run_record(id).await?.ok_or(RerunError::UnknownRun(id))?;
-        let registry = self.registry();
-        let stored;
-        let function = match registry.function(&original.function) {
-            Some(function) => function,
-            None => {
-                // Archived, and nothing of it was left to do when the server started.
-                let functions = self.history().functions().await?;
-                let found = functions.into_iter().find(|function| function.id == original.function);
-                stored = Arc::new(found.ok_or(RerunError::UnknownFunction(original.function))?);
-                &stored
-            }
-        };
+        let mut registry = self.registry();
+        let is_known = registry.function(&original.function).is_some();
+        if !is_known {
+            // Archived, and nothing of it was left to do at the last sync or start. Its own rules count all the same.
+            let functions = self.history().functions().await?;
+            let found = functions.into_iter().find(|function| function.id == original.function);
+            let zone = &self.inner.parts.options.zone;
+            registry = Arc::new(Registry::build_in(Vec::new(), found.into_iter().collect(), zone));
+        }
+        let unknown = RerunError::UnknownFunction(original.function);
+        let function = registry.function(&original.function).ok_or(unknown)?;
         let start = match from {
             None => None,
             Some(from) => Some(Start::at(from, self.history().trace(id).await?.steps)?),
@@ -75,7 +74,7 @@ impl Engine {
         let rerun = self.plan_rerun(&original, function, &registry, start, trigger, starts_at);
         let run = rerun.admit.run;
         let committed = self.commit_freely(vec![Change::Rerun(Box::new(rerun))]).await?;
-        if registry.function(&original.function).is_none() {
+        if !is_known {
             // It has a run to finish again.
             self.reload_definitions().await?;
         }
