@@ -38,6 +38,8 @@ pub enum Requirement {
     SignalFree(Arc<str>, JobId),
     /// The function is registered and not archived.
     Active(FunctionId),
+    /// There is no such job: its step was not planned before.
+    Unplanned(JobId),
 }
 
 /// Why a transition was refused. Nothing of it was applied.
@@ -58,6 +60,9 @@ pub enum Rejected {
     /// The function is unknown or archived.
     #[error("function {0} is not active")]
     Inactive(FunctionId),
+    /// The job exists.
+    #[error("job {0:?} exists")]
+    Planned(JobId),
 }
 
 /// One change of durable state.

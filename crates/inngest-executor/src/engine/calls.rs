@@ -17,6 +17,8 @@ pub(super) struct Dispatch {
     pub(super) job: JobId,
     /// Which dispatch of it.
     pub(super) generation: u32,
+    /// Which attempt that is.
+    pub(super) attempt: u32,
 }
 
 /// Calls by the id of their request.
@@ -45,6 +47,13 @@ impl Calls {
     /// The dispatch of a run that is in flight with this generation.
     pub(super) fn of_run(&self, run: RunId, generation: u32) -> Option<Dispatch> {
         self.lock().values().find(|call| call.job.run == run && call.generation == generation).copied()
+    }
+
+    /// Which attempt the dispatch of a job is; the first when it is not in flight.
+    pub(super) fn attempt_of(&self, job: JobId, generation: u32) -> u32 {
+        let calls = self.lock();
+        let call = calls.values().find(|call| call.job == job && call.generation == generation);
+        call.map_or(0, |call| call.attempt)
     }
 
     /// Whether a job is being worked on.

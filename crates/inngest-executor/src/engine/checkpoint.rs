@@ -62,6 +62,7 @@ impl Engine {
         let job = dispatch.map_or_else(|| JobId::start(id), |dispatch| dispatch.job);
         let mut item = QueueItem::new(job, run.function, JobKind::Discovery, now);
         item.generation = dispatch.map_or(0, |dispatch| dispatch.generation);
+        item.attempt = dispatch.map_or(0, |dispatch| dispatch.attempt);
         let known = Known::default();
         let dispatched = Dispatched { at: now, steps: run.steps.len() };
         let planning = self.planning(&run, &item, function, &registry, dispatched, &known);
@@ -106,7 +107,9 @@ impl Engine {
         let requested = request.map(|request| calls.of_request(request));
         match (named, generation, requested) {
             // The generation given wins over the one that the id carries: it is what SDKs are compared by.
-            (Some((job, _)), Some(generation), _) => Ok(Some(Dispatch { job, generation })),
+            (Some((job, _)), Some(generation), _) => {
+                Ok(Some(Dispatch { job, generation, attempt: calls.attempt_of(job, generation) }))
+            }
             (None, Some(generation), Some(Some(call))) if call.job.run == run => {
                 Ok(Some(Dispatch { generation, ..call }))
             }
@@ -120,7 +123,9 @@ impl Engine {
                 Err(CheckpointError::Stale("the queue item was handed to another request".into()))
             }
             (None, None, Some(_)) => Err(CheckpointError::item_not_found()),
-            (Some((job, generation)), None, _) => Ok(Some(Dispatch { job, generation })),
+            (Some((job, generation)), None, _) => {
+                Ok(Some(Dispatch { job, generation, attempt: calls.attempt_of(job, generation) }))
+            }
             (None, None, None) => Ok(None),
         }
     }

@@ -253,7 +253,10 @@ impl Engine {
         mut stage: watch::Receiver<Stage>,
     ) -> Option<Result<SdkResponse, CallError>> {
         let request = self.ids().request(dispatched_at);
-        let _in_flight = self.inner.calls.begin(request, Dispatch { job: item.id, generation: item.generation });
+        let _in_flight = self
+            .inner
+            .calls
+            .begin(request, Dispatch { job: item.id, generation: item.generation, attempt: item.attempt });
         let fetches = registry.app(&function.app).is_none_or(|app| request::can_fetch_state(app));
         let body_bytes_max = if fetches { self.limits(item.function).request_bytes } else { usize::MAX };
         let request = CallRequest {

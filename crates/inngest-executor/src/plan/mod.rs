@@ -29,7 +29,7 @@ use std::time::Duration;
 use inngest_core::limits::RunLimits;
 use inngest_core::{Function, Ids, Millis};
 use inngest_expr::expression::Cache;
-use inngest_queue::QueueItem;
+use inngest_queue::{JobId, QueueItem};
 use inngest_state::{Rejected, RunState, Transition};
 
 use crate::driver::CallError;
@@ -82,6 +82,8 @@ pub struct Known {
     pub alone: bool,
     /// Signals that other steps wait for.
     pub taken_signals: Vec<Arc<str>>,
+    /// Jobs that exist already.
+    pub planned: Vec<JobId>,
 }
 
 impl Known {
@@ -93,7 +95,15 @@ impl Known {
                 self.taken_signals.push(Arc::clone(name));
                 true
             }
-            Rejected::SignalTaken(_) | Rejected::StaleJob(..) | Rejected::RunEnded(_) | Rejected::Inactive(_) => false,
+            Rejected::Planned(job) if !self.planned.contains(job) => {
+                self.planned.push(*job);
+                true
+            }
+            Rejected::Planned(_)
+            | Rejected::SignalTaken(_)
+            | Rejected::StaleJob(..)
+            | Rejected::RunEnded(_)
+            | Rejected::Inactive(_) => false,
         }
     }
 }

@@ -224,6 +224,9 @@ impl Case<'_> {
         let again =
             Await { job: self.wait_job(first.run, WaitFor::Signal), awaited: Awaited::Signal(Arc::clone(&name)) };
         assert!(self.commit(vec![Change::Await(Box::new(again))]).await.jobs.is_empty(), "nor does it steal it back");
+        let unplanned = Transition { require: vec![Requirement::Unplanned(first)], changes: Vec::new() };
+        let planned = self.store.commit(unplanned.into()).await;
+        assert!(matches!(planned, Err(CommitError::Rejected(Rejected::Planned(job))) if job == first));
         let value = Payload::from(r#"{"data":{"data":1,"signal":"waits-signal"}}"#);
         let committed = self.commit(vec![Change::Signal(Arc::clone(&name), value.clone())]).await;
         assert_eq!(committed.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [second], "who came last has it");

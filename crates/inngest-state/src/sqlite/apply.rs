@@ -178,6 +178,10 @@ impl<'c> Statements<'c> {
                     .optional()?;
                 Ok((found != Some(generation)).then_some(Rejected::StaleJob(job, found)))
             }
+            &Requirement::Unplanned(job) => {
+                let found = self.job_generation.exists(params![job.run.to_bytes(), job.key.cast_signed()])?;
+                Ok(found.then_some(Rejected::Planned(job)))
+            }
             &Requirement::Siblings(job) => {
                 let found = self.other_job.exists(params![job.run.to_bytes(), job.key.cast_signed()])?;
                 Ok((!found).then_some(Rejected::NoSiblings(job)))

@@ -3,7 +3,7 @@
 use inngest_core::sessions::{self, SessionError};
 use inngest_core::{Millis, Payload, RunStatus, canonical, limits};
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
-use inngest_state::{Await, Awaited, Change, Invoke, StepOp};
+use inngest_state::{Await, Awaited, Change, Invoke, Requirement, StepOp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -76,6 +76,13 @@ fn not_found(draft: &mut Draft<'_>, report: &OpReport, name: &str, correlation_i
         draft.repeated = true;
         return;
     }
+    let job = JobId::wait(draft.planning.run.id, &report.id);
+    if draft.planning.known.planned.contains(&job) {
+        // It was known when the step was first reported, and runs.
+        draft.jobs += 1;
+        return;
+    }
+    draft.require.push(Requirement::Unplanned(job));
     let (ids, now, registry) = (draft.planning.ids, draft.planning.now, draft.planning.registry);
     let message = format!("could not find function with ID: {name}");
     let finished = internal_event::not_started(&message, Some(correlation_id), ids, now);

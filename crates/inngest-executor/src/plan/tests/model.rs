@@ -314,6 +314,11 @@ impl Model {
                         return Err(Rejected::SignalTaken(name.clone()));
                     }
                 }
+                &Requirement::Unplanned(job) => {
+                    if self.jobs.contains_key(&job) {
+                        return Err(Rejected::Planned(job));
+                    }
+                }
                 Requirement::Active(function) => panic!("the planner asked about {function}"),
                 &Requirement::Generation(id, generation) => {
                     let found = self.jobs.get(&id).map(|job| job.generation);

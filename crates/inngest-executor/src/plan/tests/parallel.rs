@@ -110,12 +110,12 @@ fn no_step_is_run_twice_when_a_branch_of_a_race_is_longer_than_the_others() {
     };
     let start = model.next().unwrap();
     model.work(&start, &mut |call| app(call));
-    let b1 = model.dispatch(&model.job("b1").clone());
+    let b1 = model.dispatch(&model.job("b1"));
     let a1 = model.job("a1");
     model.work(&a1, &mut |call| Ok(ops(vec![ran(call.target())])));
     let discovery = model.job("");
     model.work(&discovery, &mut |call| app(call));
-    let a2 = model.dispatch(&model.job("a2").clone());
+    let a2 = model.dispatch(&model.job("a2"));
     model.answer(&b1, Ok(ops(vec![ran("b1")]))).unwrap();
     let discovery = model.job("");
     assert!(discovery.plan_only, "a2 is under way");
@@ -134,9 +134,9 @@ fn two_discoveries_that_bring_nothing_do_not_rely_on_each_other() {
     let start = model.next().unwrap();
     let (a, b) = (|| racing(planned("a")), || racing(planned("b")));
     model.work(&start, &mut |_| Ok(ops(vec![a(), b()])));
-    let [step_a, step_b] = ["a", "b"].map(|step| model.dispatch(&model.job(step).clone()));
+    let [step_a, step_b] = ["a", "b"].map(|step| model.dispatch(&model.job(step)));
     model.answer(&step_a, Ok(ops(vec![ran("a")]))).unwrap();
-    let first = model.dispatch(&model.job("").clone());
+    let first = model.dispatch(&model.job(""));
     model.answer(&step_b, Ok(ops(vec![ran("b")]))).unwrap();
     let second = model.jobs.values().find(|job| job.id != first.item.id).unwrap().clone();
     let second = model.dispatch(&second);

@@ -8,9 +8,10 @@ use inngest_core::{Event, RunStatus};
 use inngest_queue::{JobKind, QueueItem, Resolution, WaitFor};
 use inngest_state::Effect;
 
-use super::model::{Model, START, function, json, op, ops, planned, returned, sleeping};
+use super::model::{Model, START, function, json, op, ops, planned, ran, returned, sleeping, version};
 use crate::plan;
 use crate::plan::Resolved;
+use crate::registry::Registry;
 use crate::response::{Op, OpReport};
 
 fn waiting(id: &str, opts: &str) -> OpReport {
@@ -309,4 +310,20 @@ fn an_empty_answer_is_nothing_while_siblings_are_pending() {
     model.drive(|_| Ok(ops(Vec::new())));
     assert_eq!(model.status(), Some(RunStatus::Failed));
     assert_eq!(model.attempts.len(), 2);
+}
+
+#[test]
+fn an_invoked_function_that_is_archived_meanwhile_goes_on() {
+    let child = function("app-child", &[]);
+    let mut model = Model::of(function("app-fn", &[("a/b", None)]), vec![child], "a/b");
+    let start = model.next().unwrap();
+    let block = || vec![invoking("i", "app-child", ""), planned("p")];
+    model.work(&start, &mut |_| Ok(version(1, ops(block()))));
+    model.registry = Arc::new(Registry::build(Vec::new(), vec![function("app-fn", &[("a/b", None)])]));
+    let step = model.job("p");
+    model.work(&step, &mut |_| Ok(ops(vec![ran("p")])));
+    let discovery = model.job("");
+    model.work(&discovery, &mut |_| Ok(version(1, ops(vec![invoking("i", "app-child", "")]))));
+    assert_eq!(model.records.len(), 1, "its step waits for the run that was started");
+    assert!(matches!(model.job("i").kind, JobKind::Wait(_, WaitFor::Invoke)));
 }
