@@ -36,10 +36,10 @@ pub enum Requirement {
     Siblings(JobId),
     /// Nobody else waits for this signal, or the job exists already and does not begin to wait now.
     SignalFree(Arc<str>, JobId),
-    /// The function is registered and not archived.
-    Active(FunctionId),
     /// There is no such job: its step was not planned before.
     Unplanned(JobId),
+    /// The function is registered in this version, and not archived.
+    Active(FunctionId, u32),
 }
 
 /// Why a transition was refused. Nothing of it was applied.
@@ -57,8 +57,8 @@ pub enum Rejected {
     /// Another step waits for this signal.
     #[error("signal {0} is waited for already")]
     SignalTaken(Arc<str>),
-    /// The function is unknown or archived.
-    #[error("function {0} is not active")]
+    /// The function is unknown or archived, or has another version.
+    #[error("function {0} is not active in this version")]
     Inactive(FunctionId),
     /// The job exists.
     #[error("job {0:?} exists")]

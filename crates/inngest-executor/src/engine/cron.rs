@@ -171,7 +171,7 @@ impl Engine {
         admits.push(routing::admission(&registry, function, &event, || &**body, now, self.ids()));
         let tick = Tick { function: function.id, schedule: Arc::clone(&chain.trigger.text), at };
         let transition = Transition {
-            require: vec![Requirement::Active(function.id)],
+            require: vec![Requirement::Active(function.id, function.version)],
             changes: vec![Change::PutEvent(Box::new(event), admits), Change::PutTick(tick)],
         };
         match self.inner.parts.store.commit(Arc::new(transition)).await {

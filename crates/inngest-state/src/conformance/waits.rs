@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inngest_core::event::EventBody;
-use inngest_core::{Event, EventId, Millis, Payload, RunId, RunStatus, StepId};
+use inngest_core::{Event, EventId, Function, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_expr::event;
 use inngest_expr::expression::{Anchors, Expression, Roots};
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
@@ -357,6 +357,24 @@ impl Case<'_> {
         assert_eq!(self.store.metadata(run).await.expect("reads"), notes);
     }
 
+    async fn a_schedule_belongs_to_a_version(&self) {
+        let function = self.function("ticking");
+        let active = async |version| {
+            let require = vec![Requirement::Active(function, version)];
+            match self.store.commit(Transition { require, changes: Vec::new() }.into()).await {
+                Ok(_) => true,
+                Err(CommitError::Rejected(Rejected::Inactive(id))) if id == function => false,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert!(!active(1).await, "it is unknown");
+        let definition = Function { version: 2, ..self.definition(function, "ticking") };
+        self.commit(vec![Change::PutFunction(Box::new(definition))]).await;
+        assert_eq!([active(1).await, active(2).await, active(3).await], [false, true, false]);
+        self.commit(vec![Change::ArchiveFunction(function, Millis(9))]).await;
+        assert!(!active(2).await, "it is archived");
+    }
+
     async fn schedules_and_cancellations_are_kept(&self) {
         let function = self.function("cron");
         let tick = |at| Tick { function, schedule: "* * * * *".into(), at: Millis(at) };
@@ -364,9 +382,7 @@ impl Case<'_> {
         assert_eq!(self.store.ticks().await.expect("reads"), [tick(9)], "time does not run backwards");
         self.commit(vec![Change::RemoveTick(function, "* * * * *".into())]).await;
         assert_eq!(self.store.ticks().await.expect("reads"), []);
-        let active = Transition { require: vec![Requirement::Active(function)], changes: Vec::new() };
-        let unknown = self.store.commit(active.into()).await;
-        assert!(matches!(unknown, Err(CommitError::Rejected(Rejected::Inactive(id))) if id == function));
+        self.a_schedule_belongs_to_a_version().await;
         let cancellation = |id: &str| Cancellation {
             id: id.to_owned(),
             function,

@@ -191,9 +191,9 @@ impl<'c> Statements<'c> {
                 let mut known = || self.job_generation.exists(params![job.run.to_bytes(), job.key.cast_signed()]);
                 Ok((taken && !known()?).then(|| Rejected::SignalTaken(name.clone())))
             }
-            &Requirement::Active(function) => {
-                let sql = "SELECT 1 FROM functions WHERE id = ?1 AND archived_at IS NULL";
-                let found = self.connection.prepare_cached(sql)?.exists([function.0.as_bytes()])?;
+            &Requirement::Active(function, version) => {
+                let sql = "SELECT 1 FROM functions WHERE id = ?1 AND version = ?2 AND archived_at IS NULL";
+                let found = self.connection.prepare_cached(sql)?.exists(params![function.0.as_bytes(), version])?;
                 Ok((!found).then_some(Rejected::Inactive(function)))
             }
             &Requirement::RunOpen(run) => {

@@ -319,7 +319,7 @@ impl Model {
                         return Err(Rejected::Planned(job));
                     }
                 }
-                Requirement::Active(function) => panic!("the planner asked about {function}"),
+                Requirement::Active(function, _) => panic!("the planner asked about {function}"),
                 &Requirement::Generation(id, generation) => {
                     let found = self.jobs.get(&id).map(|job| job.generation);
                     if found != Some(generation) {
