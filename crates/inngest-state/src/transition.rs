@@ -105,7 +105,7 @@ pub enum Change {
     PutDefer(RunId, Box<Defer>),
     /// The run of this id is not to be started.
     AbortDefer(RunId, StepId),
-    /// Adds a note about a run or one of its steps.
+    /// Adds a note about a run or one of its steps, unless the run has as many as it may have.
     PutMetadata(Box<Metadata>),
     /// The schedule of a function has fired for this time.
     PutTick(Tick),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inngest_core::event::EventBody;
-use inngest_core::{Event, EventId, Function, Millis, Payload, RunId, RunStatus, StepId};
+use inngest_core::{Event, EventId, Function, Millis, Payload, RunId, RunStatus, StepId, limits};
 use inngest_expr::event;
 use inngest_expr::expression::{Anchors, Expression, Roots};
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
@@ -355,6 +355,14 @@ impl Case<'_> {
         let notes = [note(None, r#"{"a":1}"#), note(Some("s"), r#"{"b":2}"#)];
         self.commit(notes.iter().map(|note| Change::PutMetadata(Box::new(note.clone()))).collect()).await;
         assert_eq!(self.store.metadata(run).await.expect("reads"), notes);
+        // Those that do not fit are dropped, those that do are kept.
+        let large = note(None, &format!("\"{}\"", "x".repeat(limits::METADATA_BYTES_MAX - 2)));
+        let (count, fit) = (20, limits::METADATA_OF_RUN_BYTES_MAX / limits::METADATA_BYTES_MAX - 1);
+        let small = note(None, r#"{"c":1}"#);
+        let all = vec![large; count].into_iter().chain([small.clone()]);
+        self.commit(all.map(|note| Change::PutMetadata(Box::new(note))).collect()).await;
+        let kept = self.store.metadata(run).await.expect("reads");
+        assert_eq!((kept.len(), kept.last()), (notes.len() + fit + 1, Some(&small)));
     }
 
     async fn a_schedule_belongs_to_a_version(&self) {

@@ -565,12 +565,12 @@ fn abort_defer(connection: &Connection, run: RunId, id: &StepId) -> rusqlite::Re
     Ok(())
 }
 
+/// A note that does not fit is dropped: notes never fail a run.
 fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> rusqlite::Result<()> {
     *seq += 1;
-    // What is too much is dropped: notes never fail a run.
     let sql = "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at) \
-         SELECT ?1,?2,?3,?4,?5,?6,?7,?8 WHERE \
-         (SELECT coalesce(sum(length(\"values\")), 0) FROM metadata WHERE run_id = ?1) + length(?7) <= ?9";
+               SELECT ?1,?2,?3,?4,?5,?6,?7,?8 WHERE length(?7) + \
+               (SELECT coalesce(sum(length(\"values\")), 0) FROM metadata WHERE run_id = ?1) <= ?9";
     let added = connection.prepare_cached(sql)?.execute(params![
         metadata.run.to_bytes(),
         *seq,
@@ -583,7 +583,7 @@ fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> 
         i64::try_from(limits::METADATA_OF_RUN_BYTES_MAX).unwrap_or(i64::MAX)
     ])?;
     if added == 0 {
-        tracing::warn!(run_id = %metadata.run, kind = %metadata.kind, "metadata of a run is over its limit and was dropped");
+        tracing::warn!(run_id = %metadata.run, kind = %metadata.kind, "the run has all notes it may have; one is dropped");
     }
     Ok(())
 }

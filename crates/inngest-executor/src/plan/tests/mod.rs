@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod limits;
 mod model;
+mod notes;
 mod orders;
 mod parallel;
 mod sequential;
