@@ -15,6 +15,9 @@ const WITH_OFFSET: &[&[Item<'_>]] = &[
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
     ),
     format!("[day] [month repr:short] [year] [hour]:[minute] [offset_hour sign:mandatory][offset_minute]"),
+    // As Go prints times.
+    format!("[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"),
+    format!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond] [offset_hour sign:mandatory][offset_minute]"),
     format!(
         "[weekday repr:short] [month repr:short] [day] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute] [year]"
     ),
@@ -39,24 +42,57 @@ const LENGTH_MAX: usize = 64;
 /// `date` and `ctime`. A date without a time is midnight, a time without a zone is UTC.
 #[must_use]
 pub fn parse(text: &str) -> Option<Millis> {
+    let nanos = parse_exactly(text)?.unix_timestamp_nanos();
+    Some(Millis(i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or(i64::MAX)))
+}
+
+/// As [`parse`], to the nanosecond.
+pub(crate) fn parse_exactly(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     if text.len() > LENGTH_MAX {
         return None;
     }
     if let Ok(date) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Some(millis(date));
+        return Some(date);
     }
     if let Ok(date) = Date::parse(text, format!("[year]-[month]-[day]")) {
-        return Some(millis(date.midnight().assume_utc()));
+        return Some(date.midnight().assume_utc());
     }
     let text = &with_full_year(text);
+    // What Go prints has the name of the zone after its offset, which says it all.
+    let named = text.rsplit_once(' ').filter(|(offset, name)| has_offset(offset) && is_zone_name(name));
+    let text = named.map_or(text.as_str(), |(offset, _)| offset);
     let with_offset = WITH_OFFSET.iter().find_map(|form| OffsetDateTime::parse(text, form).ok());
     if let Some(date) = with_offset.or_else(|| OffsetDateTime::parse(text, &Rfc2822).ok()) {
-        return Some(millis(date));
+        return Some(date);
     }
     let plain = without_zone_name(text);
-    let found = UTC.iter().find_map(|form| PrimitiveDateTime::parse(&plain, form).ok());
-    found.map(|date| millis(date.assume_utc()))
+    UTC.iter().find_map(|form| PrimitiveDateTime::parse(&plain, form).ok()).map(PrimitiveDateTime::assume_utc)
+}
+
+/// Reads `Jan _2 15:04:05`, with or without a fraction: a time in the year 0, as Go has it.
+pub(crate) fn parse_stamp(text: &str) -> Option<OffsetDateTime> {
+    const FORMS: [&[Item<'_>]; 2] = [
+        format!("[year] [month repr:short] [day padding:none] [hour]:[minute]:[second]"),
+        format!("[year] [month repr:short] [day padding:none] [hour]:[minute]:[second].[subsecond]"),
+    ];
+    if text.len() > LENGTH_MAX {
+        return None;
+    }
+    let text = std::iter::once("0000").chain(text.split_whitespace()).collect::<Vec<_>>().join(" ");
+    FORMS.iter().find_map(|form| PrimitiveDateTime::parse(&text, form).ok()).map(PrimitiveDateTime::assume_utc)
+}
+
+/// Whether the last word is an offset such as `+0100`.
+fn has_offset(text: &str) -> bool {
+    let last = text.rsplit(' ').next().unwrap_or_default();
+    last.len() == 5 && last.starts_with(['+', '-']) && last[1..].bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `CET`, or an offset where a zone has no name.
+fn is_zone_name(word: &str) -> bool {
+    let is_name = (3..=5).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_name || word.starts_with(['+', '-']) && word[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Brings `15-Nov-23` and `15 Nov 23` into the form `15 Nov 2023`; two digits from 69 on mean the last century.
@@ -93,10 +129,6 @@ fn without_zone_name(text: &str) -> String {
     text
 }
 
-fn millis(date: OffsetDateTime) -> Millis {
-    Millis(i64::try_from(date.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -131,6 +163,9 @@ mod tests {
             ("2023-11-15T13:00:00+0100", noon),
             ("2023-11-15T13:00:00.250+0100", noon + 250),
             ("15 Nov 70 12:00 GMT", 27_518_400_000),
+            ("2023-11-15 12:00:00 +0000 UTC", noon),
+            ("2023-11-15 13:00:00.25 +0100 CET", noon + 250),
+            ("2023-11-15 15:00:00.123456789 +0300 +03", noon + 123),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text), Some(Millis(expected)), "{text}");
@@ -147,7 +182,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,40}|[-+0-9:TZ ]{0,30}") {
-            let _any = parse(&text);
+            let _any = (parse(&text), parse_stamp(&text));
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::Value;
 use super::bind::Bindings;
 use super::eval::Scope;
+use super::fuel::Fuel;
 use super::parse::{Kind, Node, Parsed};
 
 /// A necessary condition on a later event.
@@ -96,7 +97,7 @@ impl Scalar {
             Value::Int(value) => Some(Self::Number(*value as f64)),
             Value::Uint(value) => Some(Self::Number(*value as f64)),
             Value::Double(value) if !value.is_nan() => Some(Self::Number(*value)),
-            Value::String(text) => Some(Self::Text(text.clone().into_owned())),
+            Value::String(text) => Some(Self::Text(text.to_string())),
             _ => None,
         }
     }
@@ -121,7 +122,7 @@ impl Scalar {
 }
 
 pub(super) fn of(parsed: &Parsed, bindings: &Bindings) -> Anchors {
-    Search { parsed, bindings }.anchors(&parsed.root, Wanted::True)
+    Search { parsed, bindings, fuel: Fuel::full() }.anchors(&parsed.root, Wanted::True)
 }
 
 /// What the value of a part must be for the whole to be true.
@@ -138,6 +139,8 @@ enum Wanted {
 struct Search<'e> {
     parsed: &'e Parsed,
     bindings: &'e Bindings,
+    /// For all constants together.
+    fuel: Fuel,
 }
 
 impl Search<'_> {
@@ -246,7 +249,11 @@ impl Search<'_> {
             return None;
         }
         let mut scope = Scope::bound(self.parsed, self.bindings, None, Millis(0));
-        Some(scope.eval(node))
+        scope.fuel.set_to(&self.fuel);
+        let value = scope.eval(node);
+        self.fuel.set_to(&scope.fuel);
+        // What took too long is not known.
+        (!self.fuel.is_spent()).then_some(value)
     }
 }
 

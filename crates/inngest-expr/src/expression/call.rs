@@ -1,10 +1,10 @@
 //! Operators and functions: first the strict operation, and where it fails the tolerant one.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use inngest_core::Millis;
 
+use super::fuel::{Fuel, Spent};
 use super::value::List;
 use super::{EvalError, Value, functions};
 
@@ -14,26 +14,32 @@ pub(super) type Strict<'v> = Result<Value<'v>, EvalError>;
 pub(super) const NO_OVERLOAD: EvalError = EvalError::NoOverload("the operands are of other types");
 
 /// Applies an operator or function to its arguments; the receiver of a method is the first.
-pub(super) fn call<'v>(name: &str, args: &[Value<'v>], now: Millis) -> Value<'v> {
+pub(super) fn call<'v>(name: &str, args: &[Value<'v>], now: Millis, fuel: &Fuel) -> Value<'v> {
     let without = args.iter().filter(|arg| matches!(arg, Value::NoValue)).count();
     if without > 0 {
         return if name == "_==_" && without == 1 { Value::Bool(false) } else { Value::NoValue };
     }
     let is_missing = |arg: &Value<'_>| matches!(arg, Value::Unknown | Value::Error(_));
     if !args.iter().any(is_missing) {
-        let error = match strict(name, args, now) {
+        let error = match strict(name, args, now, fuel) {
             Ok(value) => return value,
             Err(error) => error,
         };
         return match (name, args) {
             ("_+_", [a, b]) if a.type_name() != b.type_name() => {
-                Value::String(format!("{}{}", a.text(), b.text()).into())
+                concatenated(a, b, fuel).unwrap_or_else(|spent| Value::Error(spent.into()))
             }
-            ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => with_null(name, a, b).unwrap_or(Value::Error(error)),
+            ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => with_null(name, a, b, fuel).unwrap_or(Value::Error(error)),
             _ => Value::Error(error),
         };
     }
     tolerant(name, args)
+}
+
+fn concatenated<'v>(a: &Value<'v>, b: &Value<'v>, fuel: &Fuel) -> Result<Value<'v>, Spent> {
+    let (a, b) = (a.text_within(fuel)?, b.text_within(fuel)?);
+    fuel.bytes(a.len() + b.len())?;
+    Ok(Value::String([&*a, &*b].concat().into()))
 }
 
 /// What comes of arguments of which some are missing or failed.
@@ -62,7 +68,7 @@ fn tolerant<'v>(name: &str, args: &[Value<'v>]) -> Value<'v> {
 }
 
 /// `null` in an order is the zero of the other side.
-fn with_null<'v>(name: &str, a: &Value<'v>, b: &Value<'v>) -> Option<Value<'v>> {
+fn with_null<'v>(name: &str, a: &Value<'v>, b: &Value<'v>, fuel: &Fuel) -> Option<Value<'v>> {
     let zero = |of: &Value<'_>| match of {
         Value::Int(_) => Some(Value::Int(0)),
         Value::Uint(_) => Some(Value::Uint(0)),
@@ -72,8 +78,8 @@ fn with_null<'v>(name: &str, a: &Value<'v>, b: &Value<'v>) -> Option<Value<'v>> 
     };
     let order = match (a, b) {
         (Value::Null, Value::Bool(_)) | (Value::Bool(_), Value::Null) => return Some(Value::NoValue),
-        (Value::Null, b) => zero(b)?.compare(b),
-        (a, Value::Null) => a.compare(&zero(a)?),
+        (Value::Null, b) => zero(b)?.compare(b, fuel).ok()?,
+        (a, Value::Null) => a.compare(&zero(a)?, fuel).ok()?,
         _ => None,
     };
     Some(Value::Bool(holds(name, order?)))
@@ -88,25 +94,25 @@ fn holds(name: &str, order: Ordering) -> bool {
     }
 }
 
-fn strict<'v>(name: &str, args: &[Value<'v>], now: Millis) -> Strict<'v> {
+fn strict<'v>(name: &str, args: &[Value<'v>], now: Millis, fuel: &Fuel) -> Strict<'v> {
     match (name, args) {
-        ("_==_", [a, b]) => Ok(Value::Bool(a.equals(b))),
-        ("_!=_", [a, b]) => Ok(Value::Bool(!a.equals(b))),
-        ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => match a.compare(b) {
+        ("_==_", [a, b]) => Ok(Value::Bool(a.equals(b, fuel)?)),
+        ("_!=_", [a, b]) => Ok(Value::Bool(!a.equals(b, fuel)?)),
+        ("_<_" | "_<=_" | "_>_" | "_>=_", [a, b]) => match a.compare(b, fuel)? {
             Some(order) => Ok(Value::Bool(holds(name, order))),
             // A number that is none is in no order with any.
             None if matches!((a, b), (Value::Double(_), Value::Double(_))) => Ok(Value::Bool(false)),
             None => Err(NO_OVERLOAD),
         },
-        ("@in", [item, Value::List(list)]) => Ok(Value::Bool(list.iter().any(|known| known.equals(item)))),
-        ("@in", [key, Value::Map(map)]) => Ok(Value::Bool(map.get(key).is_some())),
-        ("_[_]", [of, at]) => index(of, at),
+        ("@in", [item, Value::List(list)]) => Ok(Value::Bool(list.contains(item, fuel)?)),
+        ("@in", [key, Value::Map(map)]) => Ok(Value::Bool(map.get(key, fuel)?.is_some())),
+        ("_[_]", [of, at]) => index(of, at, fuel),
         ("!_", [Value::Bool(value)]) => Ok(Value::Bool(!value)),
         ("-_", [Value::Int(value)]) => value.checked_neg().map(Value::Int).ok_or_else(overflow),
         ("-_", [Value::Double(value)]) => Ok(Value::Double(-value)),
         ("-_", [Value::Duration(value)]) => value.checked_neg().map(Value::Duration).ok_or_else(overflow),
-        ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [a, b]) => arithmetic(name, a, b),
-        _ => functions::call(name, args, now),
+        ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [a, b]) => arithmetic(name, a, b, fuel),
+        _ => functions::call(name, args, now, fuel),
     }
 }
 
@@ -114,7 +120,7 @@ fn overflow() -> EvalError {
     EvalError::Other("integer overflow".to_owned())
 }
 
-fn arithmetic<'v>(name: &str, a: &Value<'v>, b: &Value<'v>) -> Strict<'v> {
+fn arithmetic<'v>(name: &str, a: &Value<'v>, b: &Value<'v>, fuel: &Fuel) -> Strict<'v> {
     let zero = || EvalError::Other(if name == "_%_" { "modulus by zero" } else { "division by zero" }.to_owned());
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => {
@@ -146,11 +152,13 @@ fn arithmetic<'v>(name: &str, a: &Value<'v>, b: &Value<'v>) -> Strict<'v> {
             "_/_" => Ok(Value::Double(a / b)),
             _ => Err(NO_OVERLOAD),
         },
-        (Value::String(a), Value::String(b)) if name == "_+_" => Ok(Value::String(format!("{a}{b}").into())),
+        (Value::String(_), Value::String(_)) if name == "_+_" => Ok(concatenated(a, b, fuel)?),
         (Value::Bytes(a), Value::Bytes(b)) if name == "_+_" => {
-            Ok(Value::Bytes(a.iter().chain(b.iter()).copied().collect::<Arc<[u8]>>()))
+            fuel.bytes(a.len() + b.len())?;
+            Ok(Value::Bytes([&**a, &**b].concat().into()))
         }
         (Value::List(a), Value::List(b)) if name == "_+_" => {
+            fuel.take(a.len() + b.len())?;
             Ok(Value::List(List::Made(a.iter().chain(b.iter()).collect())))
         }
         (Value::Timestamp(at), Value::Duration(span)) if name == "_+_" => Ok(Value::Timestamp(at + i128::from(*span))),
@@ -169,7 +177,7 @@ fn arithmetic<'v>(name: &str, a: &Value<'v>, b: &Value<'v>) -> Strict<'v> {
     }
 }
 
-fn index<'v>(of: &Value<'v>, at: &Value<'v>) -> Strict<'v> {
+fn index<'v>(of: &Value<'v>, at: &Value<'v>, fuel: &Fuel) -> Strict<'v> {
     match of {
         Value::List(list) => {
             let place = match at {
@@ -183,9 +191,19 @@ fn index<'v>(of: &Value<'v>, at: &Value<'v>) -> Strict<'v> {
                 }
             };
             let found = place.and_then(|place| usize::try_from(place).ok()).and_then(|place| list.get(place));
-            found.ok_or_else(|| EvalError::OutOfBounds(at.text().into_owned()))
+            found.ok_or_else(|| EvalError::OutOfBounds(shown(at)))
         }
-        Value::Map(map) => map.get(at).ok_or_else(|| EvalError::NoKey(at.text().into_owned())),
+        Value::Map(map) => map.get(at, fuel)?.ok_or_else(|| EvalError::NoKey(shown(at))),
         _ => Err(NO_OVERLOAD),
+    }
+}
+
+/// A key for a message, cut off if it is long.
+fn shown(key: &Value<'_>) -> String {
+    const CHARACTERS_MAX: usize = 64;
+    match key {
+        Value::String(text) => text.chars().take(CHARACTERS_MAX).collect(),
+        Value::List(_) | Value::Map(_) | Value::Bytes(_) => key.type_name().to_owned(),
+        other => other.to_string(),
     }
 }

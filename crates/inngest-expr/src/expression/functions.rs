@@ -1,36 +1,39 @@
 //! Functions and methods.
 
-use std::borrow::Cow;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use inngest_core::Millis;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use regex::{Regex, RegexBuilder};
-use serde_json::Value as Json;
 
 use super::call::{NO_OVERLOAD, Strict};
+use super::fuel::Fuel;
 use super::value::{Map, double_text, timestamp_text};
-use super::{EvalError, Value};
+use super::{EvalError, Value, pattern};
 use crate::{date, duration};
 
 const NANOS_PER_MS: i128 = 1_000_000;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Memory that one pattern may take once it is compiled.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
-
-pub(super) fn call<'v>(name: &str, args: &[Value<'v>], now: Millis) -> Strict<'v> {
+pub(super) fn call<'v>(name: &str, args: &[Value<'v>], now: Millis, fuel: &Fuel) -> Strict<'v> {
+    // Character by character, and into a new text.
+    let passes = if matches!(name, "lowercase" | "uppercase" | "b64decode") { 4 } else { 1 };
+    for arg in args {
+        match arg {
+            Value::String(text) => fuel.bytes(passes * text.len())?,
+            Value::Bytes(bytes) => fuel.bytes(bytes.len())?,
+            _ => {}
+        }
+    }
     match (name, args) {
         ("size", [value]) => size(value),
         ("contains", [Value::String(text), Value::String(part)]) => Ok(Value::Bool(text.contains(&**part))),
         ("startsWith", [Value::String(text), Value::String(part)]) => Ok(Value::Bool(text.starts_with(&**part))),
         ("endsWith", [Value::String(text), Value::String(part)]) => Ok(Value::Bool(text.ends_with(&**part))),
         ("matches", [Value::String(text), Value::String(pattern)]) => {
-            Ok(Value::Bool(pattern_of(pattern)?.is_match(text)))
+            Ok(Value::Bool(pattern::is_match(pattern, text, fuel)?))
         }
         ("int", [value]) => int(value),
         ("uint", [value]) => uint(value),
@@ -47,7 +50,7 @@ pub(super) fn call<'v>(name: &str, args: &[Value<'v>], now: Millis) -> Strict<'v
         ("uppercase", [value]) => Ok(mapped_case(value, |c| simple(c.to_uppercase(), c))),
         ("b64decode", [Value::String(text)]) => Ok(Value::String(b64decode(text).into())),
         ("b64decode", [_]) => Ok(Value::String("".into())),
-        ("json_parse", [value]) => Ok(json_parse(value)),
+        ("json_parse", [value]) => json_parse(value, fuel),
         ("date", [value]) => Ok(date_of(value)),
         ("now", []) => Ok(Value::Timestamp(i128::from(now.0) * NANOS_PER_MS)),
         ("now_plus", [value]) => Ok(shifted(now, value, 1)),
@@ -69,20 +72,8 @@ fn size<'v>(value: &Value<'v>) -> Strict<'v> {
     Ok(Value::Int(i64::try_from(size).unwrap_or(i64::MAX)))
 }
 
-/// Patterns that were used lately, compiled.
-fn pattern_of(pattern: &str) -> Result<Regex, EvalError> {
-    type Compiled = lru::LruCache<String, Regex>;
-    const KEPT: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
-    static PATTERNS: LazyLock<Mutex<Compiled>> = LazyLock::new(|| Mutex::new(Compiled::new(KEPT)));
-    let lock = || PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = lock().get(pattern) {
-        return Ok(known.clone());
-    }
-    let compiled = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
-    let compiled = compiled.map_err(|error| EvalError::Other(format!("invalid pattern: {error}")))?;
-    lock().put(pattern.to_owned(), compiled.clone());
-    Ok(compiled)
-}
+/// One more than the largest `i64`, exactly.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
 fn conversion(to: &str) -> EvalError {
     EvalError::Other(format!("type conversion error to '{to}'"))
@@ -93,7 +84,7 @@ fn int<'v>(value: &Value<'v>) -> Strict<'v> {
         Value::Int(value) => Some(*value),
         Value::Uint(value) => i64::try_from(*value).ok(),
         #[expect(clippy::cast_possible_truncation, reason = "within the range")]
-        Value::Double(value) => (value.abs() < 9.3e18).then_some(*value as i64),
+        Value::Double(value) => (*value >= -TWO_TO_63 && *value < TWO_TO_63).then_some(*value as i64),
         Value::String(text) => text.parse().ok(),
         Value::Timestamp(nanos) => i64::try_from(nanos.div_euclid(i128::from(NANOS_PER_SECOND))).ok(),
         _ => return Err(NO_OVERLOAD),
@@ -106,7 +97,7 @@ fn uint<'v>(value: &Value<'v>) -> Strict<'v> {
         Value::Uint(value) => Some(*value),
         Value::Int(value) => u64::try_from(*value).ok(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the range")]
-        Value::Double(value) => (*value >= 0.0 && *value < 1.9e19).then_some(*value as u64),
+        Value::Double(value) => (*value >= 0.0 && *value < 2.0 * TWO_TO_63).then_some(*value as u64),
         Value::String(text) => text.parse().ok(),
         _ => return Err(NO_OVERLOAD),
     };
@@ -189,7 +180,7 @@ fn simple(mut mapped: impl Iterator<Item = char>, original: char) -> char {
 
 fn mapped_case<'v>(value: &Value<'v>, map: impl Fn(char) -> char) -> Value<'v> {
     let Value::String(text) = value else { return Value::String("".into()) };
-    Value::String(Cow::Owned(text.chars().map(map).collect()))
+    Value::String(text.chars().map(map).collect::<String>().into())
 }
 
 /// What cannot be decoded is left out, from there on.
@@ -202,29 +193,33 @@ fn b64decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn json_parse<'v>(value: &Value<'v>) -> Value<'v> {
+/// A map is read; anything else is an empty one.
+fn json_parse<'v>(value: &Value<'v>, fuel: &Fuel) -> Strict<'v> {
+    // What is read takes several times the memory of its text.
+    const BYTES_PER_UNIT: usize = 2;
     let parsed = match value {
-        Value::String(text) => serde_json::from_str(text).ok(),
+        Value::String(text) => {
+            fuel.take(text.len() / BYTES_PER_UNIT)?;
+            serde_json::from_str(text).ok()
+        }
         _ => None,
     };
-    let entries = match parsed {
-        Some(Json::Object(entries)) => entries,
-        _ => serde_json::Map::new(),
-    };
-    Value::Map(Map::Parsed(Arc::new(entries)))
+    Ok(Value::Map(Map::parsed(parsed.unwrap_or_default())))
 }
 
 /// A text in one of many forms, or a number of seconds, milliseconds or nanoseconds, by its size.
 fn date_of<'v>(value: &Value<'v>) -> Value<'v> {
     const EARLIEST: i64 = 946_684_800;
-    const SECONDS_MAX: i64 = 9_999_999_999;
-    const MILLIS_MAX: i64 = 9_999_999_999_999;
+    const SECONDS_END: i64 = 9_999_999_999;
+    const MILLIS_END: i64 = 9_999_999_999_999;
     let nanos = match value {
         // (Not a form of the Go server's, which has no date with a blank before the time.)
-        Value::String(text) if !is_blank_separated(text) => date::parse(text).map(|at| i128::from(at.0) * NANOS_PER_MS),
+        Value::String(text) if !is_blank_separated(text) => date::parse_exactly(text)
+            .or_else(|| date::parse_stamp(text))
+            .map(time::OffsetDateTime::unix_timestamp_nanos),
         Value::Int(number) if *number < EARLIEST => None,
-        Value::Int(number) if *number <= SECONDS_MAX => Some(i128::from(*number) * i128::from(NANOS_PER_SECOND)),
-        Value::Int(number) if *number <= MILLIS_MAX => Some(i128::from(*number) * NANOS_PER_MS),
+        Value::Int(number) if *number < SECONDS_END => Some(i128::from(*number) * i128::from(NANOS_PER_SECOND)),
+        Value::Int(number) if *number < MILLIS_END => Some(i128::from(*number) * NANOS_PER_MS),
         Value::Int(number) => Some(i128::from(*number)),
         _ => None,
     };

@@ -11,9 +11,11 @@ mod cache;
 mod call;
 mod check;
 mod eval;
+mod fuel;
 mod functions;
 mod lexer;
 mod parse;
+mod pattern;
 mod policy;
 mod value;
 
@@ -23,8 +25,9 @@ use serde_json::Value as Json;
 pub use anchors::{Anchor, Anchors, Scalar, Test};
 pub use bind::{BINDINGS_BYTES_MAX, Bindings};
 pub use cache::Cache;
+pub use fuel::UNITS_MAX;
 pub use policy::PolicyError;
-pub use value::{List, Map, Value};
+pub use value::{List, Map, Text, Value};
 
 use eval::Scope;
 use parse::Parsed;
@@ -80,6 +83,9 @@ pub enum EvalError {
     /// An operator or function that does not take these operands.
     #[error("no such overload: {0}")]
     NoOverload(&'static str),
+    /// More work than an evaluation may be.
+    #[error("the expression takes more than {UNITS_MAX} units of work for this event")]
+    TooCostly,
     /// Anything else.
     #[error("{0}")]
     Other(String),

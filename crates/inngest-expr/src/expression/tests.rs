@@ -45,7 +45,7 @@ fn loops_in_loops_are_bounded() {
     let event = json!({ "data": { "l": list } });
     let text = "event.data.l.exists(a, event.data.l.exists(b, event.data.l.exists(c, false)))";
     let error = Expression::compile(text, Roots::Event).unwrap().matches(&event, NOW);
-    assert!(error.is_err_and(|error| error.to_string().contains("items")));
+    assert!(error.is_err_and(|error| error == EvalError::TooCostly));
 }
 
 #[test]
@@ -86,6 +86,86 @@ fn anchors_are_the_most_selective_part() {
     ] {
         let expression = condition(text);
         assert_eq!(expression.anchors(&expression.bind(&event).unwrap()), expected, "{text}");
+    }
+}
+
+#[test]
+fn numbers_beyond_an_integer_are_no_integers() {
+    let table = [
+        ("int(9.25e18)", None),
+        ("int(9223372036854775808.0)", None),
+        ("int(9223372036854774784.0)", Some("9223372036854774784")),
+        ("int(-9223372036854775808.0)", Some("-9223372036854775808")),
+        ("int(-9.25e18)", None),
+        ("int(1.0/0.0)", None),
+        ("int(0.0/0.0)", None),
+        ("uint(1.88e19)", None),
+        ("uint(18446744073709551616.0)", None),
+        ("uint(18446744073709549568.0)", Some("18446744073709549568")),
+        ("uint(-0.5)", None),
+    ];
+    for (text, expected) in table {
+        let value = Expression::parse(text).unwrap().evaluate(&json!({}), None, NOW).map(|value| value.to_string());
+        assert_eq!(value.ok().as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn date_reads_every_form_of_the_go_server() {
+    let table = [
+        ("'2006-01-02T15:04:05Z'", "2006-01-02T15:04:05Z"),
+        ("'2006-01-02T15:04:05.123456789+07:00'", "2006-01-02T08:04:05.123456789Z"),
+        ("'2006-01-02T15:04:05'", "2006-01-02T15:04:05Z"),
+        ("'Mon, 02 Jan 2006 15:04:05 GMT'", "2006-01-02T15:04:05Z"),
+        ("'02 Jan 06 15:04 UTC'", "2006-01-02T15:04:00Z"),
+        ("'02 Jan 06 15:04 -0700'", "2006-01-02T22:04:00Z"),
+        ("'Monday, 02-Jan-06 15:04:05 UTC'", "2006-01-02T15:04:05Z"),
+        ("'Mon Jan 02 15:04:05 -0700 2006'", "2006-01-02T22:04:05Z"),
+        ("'Mon Jan  2 15:04:05 UTC 2006'", "2006-01-02T15:04:05Z"),
+        ("'Mon Jan  2 15:04:05 2006'", "2006-01-02T15:04:05Z"),
+        ("'Jan  2 15:04:05'", "0000-01-02T15:04:05Z"),
+        ("'Jan 12 15:04:05.250'", "0000-01-12T15:04:05.25Z"),
+        ("'2006-01-02'", "2006-01-02T00:00:00Z"),
+        ("'2006-01-02 15:04:05.999999999 -0700 MST'", "2006-01-02T22:04:05.999999999Z"),
+        ("'2006-01-02 15:04:05 +0000 UTC'", "2006-01-02T15:04:05Z"),
+        ("946684800", "2000-01-01T00:00:00Z"),
+        ("9999999998", "2286-11-20T17:46:38Z"),
+        ("9999999999", "1970-04-26T17:46:39.999Z"),
+        ("9999999999998", "2286-11-20T17:46:39.998Z"),
+        ("9999999999999", "1970-01-01T02:46:39.999999999Z"),
+    ];
+    for (argument, expected) in table {
+        let expression = Expression::compile(&format!("date({argument})"), Roots::Event).unwrap();
+        let value = expression.evaluate(&json!({}), None, NOW).map(|value| value.to_string());
+        assert_eq!(value.as_deref(), Ok(expected), "{argument}");
+    }
+    for argument in ["946684799", "'Jan 32 15:04:05'", "'15:04:05'"] {
+        let outcome = Expression::parse(&format!("date({argument})")).unwrap().matches(&json!({}), NOW);
+        assert_eq!(outcome, Err(EvalError::NoResult), "{argument}");
+    }
+}
+
+/// The Go server binds what is missing as `null` on the left side only, so that the order matters.
+#[test]
+fn what_the_event_of_a_run_lacks_is_null_in_either_order() {
+    let run = json!({ "data": { "id": 1 } });
+    for text in ["event.data.gone == async.data.gone", "async.data.gone == event.data.gone"] {
+        let expression = condition(text);
+        let bindings = expression.bind(&run).unwrap();
+        for (later, expected) in [(json!({}), true), (json!({ "gone": null }), true), (json!({ "gone": 1 }), false)] {
+            let later = json!({ "data": later });
+            assert_eq!(expression.matches_bound(&bindings, &later, NOW), Ok(expected), "{text} {later}");
+        }
+    }
+}
+
+/// The Go server concatenates the text of the error with what stands beside it.
+#[test]
+fn an_error_stays_an_error() {
+    let event = json!({ "data": { "l": [{}] } });
+    for text in ["event.data.l.map(x, x.price)", "event.data.l[7] + 'x'", "event.data.l[0].price"] {
+        let outcome = Expression::parse(text).unwrap().evaluate(&event, None, NOW).map(drop);
+        assert!(matches!(outcome, Err(EvalError::NoKey(_) | EvalError::OutOfBounds(_))), "{text}: {outcome:?}");
     }
 }
 

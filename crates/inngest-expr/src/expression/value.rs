@@ -1,8 +1,9 @@
 //! Values of expressions.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -10,8 +11,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::EvalError;
+use super::fuel::{Fuel, Spent};
 
-/// A value. Lists and maps of events are borrowed from them.
+/// A value. All are cheap to clone: what belongs to an event is borrowed from it, the rest is shared.
 #[derive(Clone, Debug)]
 pub enum Value<'v> {
     /// `null`.
@@ -25,7 +27,7 @@ pub enum Value<'v> {
     /// Every number of an event.
     Double(f64),
     /// Text.
-    String(Cow<'v, str>),
+    String(Text<'v>),
     /// Bytes.
     Bytes(Arc<[u8]>),
     /// A list.
@@ -46,6 +48,38 @@ pub enum Value<'v> {
     NoValue,
 }
 
+/// A text.
+#[derive(Clone, Debug)]
+pub enum Text<'v> {
+    /// Of an event.
+    Borrowed(&'v str),
+    /// Made by the expression, or part of it.
+    Shared(Arc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl<'v> From<&'v str> for Text<'v> {
+    fn from(text: &'v str) -> Self {
+        Self::Borrowed(text)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
+
 /// A list.
 #[derive(Clone, Debug)]
 pub enum List<'v> {
@@ -61,7 +95,7 @@ pub enum Map<'v> {
     /// Of an event.
     Json(&'v serde_json::Map<String, Json>),
     /// Read from a text.
-    Parsed(Arc<serde_json::Map<String, Json>>),
+    Parsed(Arc<BTreeMap<Arc<str>, Value<'static>>>),
     /// Made by the expression.
     Made(Arc<[(Value<'v>, Value<'v>)]>),
 }
@@ -78,21 +112,21 @@ impl<'v> Value<'v> {
             Json::Null => Self::Null,
             Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
-            Json::String(text) => Self::String(Cow::Borrowed(text)),
+            Json::String(text) => Self::String(Text::Borrowed(text)),
             Json::Array(items) => Self::List(List::Json(items)),
             Json::Object(entries) => Self::Map(Map::Json(entries)),
         }
     }
 
     /// As [`Value::of`], of JSON that does not live as long.
-    pub(super) fn owned(json: &Json) -> Self {
+    pub(super) fn owned(json: Json) -> Self {
         match json {
-            Json::String(text) => Self::String(Cow::Owned(text.clone())),
-            Json::Array(items) => Self::List(List::Made(items.iter().map(Self::owned).collect())),
-            Json::Object(entries) => Self::Map(Map::Parsed(Arc::new(entries.clone()))),
             Json::Null => Self::Null,
-            Json::Bool(value) => Self::Bool(*value),
+            Json::Bool(value) => Self::Bool(value),
             Json::Number(number) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+            Json::String(text) => Self::String(text.into()),
+            Json::Array(items) => Self::List(List::Made(items.into_iter().map(Self::owned).collect())),
+            Json::Object(entries) => Self::Map(Map::parsed(entries)),
         }
     }
 
@@ -129,24 +163,29 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// Whether two values are equal. Never fails: numbers of all types are compared by value, other values of
-    /// different types are unequal.
-    pub(super) fn equals(&self, other: &Value<'_>) -> bool {
-        match (self, other) {
+    /// Whether two values are equal: numbers of all types are compared by value, other values of different types are
+    /// unequal.
+    pub(super) fn equals(&self, other: &Value<'_>, fuel: &Fuel) -> Result<bool, Spent> {
+        Ok(match (self, other) {
             (Self::Null, Value::Null) => true,
             (Self::Bool(a), Value::Bool(b)) => a == b,
-            (Self::String(a), Value::String(b)) => a == b,
-            (Self::Bytes(a), Value::Bytes(b)) => a == b,
+            (Self::String(a), Value::String(b)) => {
+                a.len() == b.len() && {
+                    fuel.bytes(a.len())?;
+                    **a == **b
+                }
+            }
+            (Self::Bytes(a), Value::Bytes(b)) => {
+                fuel.bytes(a.len().min(b.len()))?;
+                a == b
+            }
             (Self::Timestamp(a), Value::Timestamp(b)) => a == b,
             (Self::Duration(a), Value::Duration(b)) => a == b,
             (Self::Type(a), Value::Type(b)) => a == b,
-            (Self::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.equals(&b)),
-            (Self::Map(a), Value::Map(b)) => {
-                a.len() == b.len()
-                    && a.entries().all(|(key, value)| b.get(&key).is_some_and(|other| value.equals(&other)))
-            }
+            (Self::List(a), Value::List(b)) => return a.equals(b, fuel),
+            (Self::Map(a), Value::Map(b)) => return a.equals(b, fuel),
             (a, b) => a.compare_numbers(b) == Some(Ordering::Equal),
-        }
+        })
     }
 
     /// The order of two numbers of any type.
@@ -167,66 +206,90 @@ impl<'v> Value<'v> {
     }
 
     /// The order of two values that have one.
-    pub(super) fn compare(&self, other: &Value<'_>) -> Option<Ordering> {
-        match (self, other) {
-            (Self::String(a), Value::String(b)) => Some(a.cmp(b)),
+    pub(super) fn compare(&self, other: &Value<'_>, fuel: &Fuel) -> Result<Option<Ordering>, Spent> {
+        Ok(match (self, other) {
+            (Self::String(a), Value::String(b)) => {
+                fuel.bytes(a.len().min(b.len()))?;
+                Some((**a).cmp(&**b))
+            }
             (Self::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
-            (Self::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
+            (Self::Bytes(a), Value::Bytes(b)) => {
+                fuel.bytes(a.len().min(b.len()))?;
+                Some(a.cmp(b))
+            }
             (Self::Timestamp(a), Value::Timestamp(b)) => Some(a.cmp(b)),
             (Self::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
             (a, b) => a.compare_numbers(b),
-        }
+        })
     }
 
-    /// Its text, as it is concatenated and as it is a key: 5, 5.0 and "5" have the same.
-    #[must_use]
-    pub fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::String(text) => Cow::Borrowed(text),
-            other => Cow::Owned(other.to_string()),
+    /// Its text, as it is a key: 5, 5.0 and "5" have the same.
+    pub fn text(&self) -> Result<Text<'v>, EvalError> {
+        Ok(self.text_within(&Fuel::full())?)
+    }
+
+    /// Its text, as it is concatenated.
+    pub(super) fn text_within(&self, fuel: &Fuel) -> Result<Text<'v>, Spent> {
+        if let Self::String(text) = self {
+            return Ok(text.clone());
         }
+        let mut out = String::new();
+        self.write(&mut out, fuel)?;
+        Ok(out.into())
+    }
+
+    /// Appends its text. Lists may hold one another many times over, so that a small one can have a long text.
+    fn write(&self, out: &mut String, fuel: &Fuel) -> Result<(), Spent> {
+        let start = out.len();
+        // Writing to a string does not fail.
+        let _written = match self {
+            Self::Null => out.write_str("NULL_VALUE"),
+            Self::Bool(value) => write!(out, "{value}"),
+            Self::Int(value) => write!(out, "{value}"),
+            Self::Uint(value) => write!(out, "{value}"),
+            Self::Double(value) => out.write_str(&double_text(*value)),
+            Self::String(text) => {
+                fuel.bytes(text.len())?;
+                out.push_str(text);
+                return Ok(());
+            }
+            Self::Bytes(bytes) => {
+                fuel.bytes(bytes.len())?;
+                out.write_str(&String::from_utf8_lossy(bytes))
+            }
+            Self::List(list) => return list.write(out, fuel),
+            Self::Map(map) => return map.write(out, fuel),
+            Self::Timestamp(nanos) => out.write_str(&timestamp_text(*nanos)),
+            Self::Duration(nanos) => write!(out, "{}s", seconds_text(*nanos)),
+            Self::Type(name) => out.write_str(name),
+            Self::Unknown => out.write_str("false"),
+            Self::Error(error) => write!(out, "{error}"),
+            Self::NoValue => write!(out, "{}", EvalError::NoResult),
+        };
+        fuel.bytes(out.len() - start)
+    }
+
+    /// As [`Value::write`], within a list or map.
+    fn write_inner(&self, out: &mut String, fuel: &Fuel) -> Result<(), Spent> {
+        /// What it takes to find the digits of a number.
+        const UNITS: usize = 4;
+        fuel.take(UNITS)?;
+        if matches!(self, Self::Null) {
+            out.push_str("<nil>");
+            return Ok(());
+        }
+        self.write(out, fuel)
     }
 }
 
+/// For people: a text without end is cut off.
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("NULL_VALUE"),
-            Self::Bool(value) => value.fmt(f),
-            Self::Int(value) => value.fmt(f),
-            Self::Uint(value) => value.fmt(f),
-            Self::Double(value) => f.write_str(&double_text(*value)),
-            Self::String(text) => f.write_str(text),
-            Self::Bytes(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
-            Self::List(list) => {
-                f.write_str("[")?;
-                for (index, item) in list.iter().enumerate() {
-                    write!(f, "{}{}", if index > 0 { " " } else { "" }, inner_text(&item))?;
-                }
-                f.write_str("]")
-            }
-            Self::Map(map) => {
-                let mut entries: Vec<_> =
-                    map.entries().map(|(key, value)| (key.to_string(), inner_text(&value))).collect();
-                entries.sort();
-                f.write_str("map[")?;
-                for (index, (key, value)) in entries.iter().enumerate() {
-                    write!(f, "{}{key}:{value}", if index > 0 { " " } else { "" })?;
-                }
-                f.write_str("]")
-            }
-            Self::Timestamp(nanos) => f.write_str(&timestamp_text(*nanos)),
-            Self::Duration(nanos) => write!(f, "{}s", seconds_text(*nanos)),
-            Self::Type(name) => f.write_str(name),
-            Self::Unknown => f.write_str("false"),
-            Self::Error(error) => error.fmt(f),
-            Self::NoValue => EvalError::NoResult.fmt(f),
-        }
+        let mut text = String::new();
+        let whole = self.write(&mut text, &Fuel::full());
+        f.write_str(&text)?;
+        if whole.is_err() { f.write_str("...") } else { Ok(()) }
     }
-}
-
-fn inner_text(value: &Value<'_>) -> String {
-    if matches!(value, Value::Null) { "<nil>".to_owned() } else { value.to_string() }
 }
 
 /// The shortest digits that read back as the number; with an exponent only where it saves many zeros.
@@ -286,9 +349,48 @@ impl<'v> List<'v> {
     pub fn iter(&self) -> impl Iterator<Item = Value<'v>> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))
     }
+
+    pub(super) fn contains(&self, wanted: &Value<'_>, fuel: &Fuel) -> Result<bool, Spent> {
+        for item in self.iter() {
+            fuel.take(1)?;
+            if item.equals(wanted, fuel)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn equals(&self, other: &List<'_>, fuel: &Fuel) -> Result<bool, Spent> {
+        if self.len() != other.len() {
+            return Ok(false);
+        }
+        for (a, b) in self.iter().zip(other.iter()) {
+            fuel.take(1)?;
+            if !a.equals(&b, fuel)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&self, out: &mut String, fuel: &Fuel) -> Result<(), Spent> {
+        out.push('[');
+        for (index, item) in self.iter().enumerate() {
+            if index > 0 {
+                out.push(' ');
+            }
+            item.write_inner(out, fuel)?;
+        }
+        out.push(']');
+        Ok(())
+    }
 }
 
 impl<'v> Map<'v> {
+    pub(super) fn parsed(entries: serde_json::Map<String, Json>) -> Self {
+        Self::Parsed(Arc::new(entries.into_iter().map(|(key, value)| (key.into(), Value::owned(value))).collect()))
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -306,40 +408,77 @@ impl<'v> Map<'v> {
     }
 
     /// One value.
-    #[must_use]
-    pub fn get(&self, key: &Value<'_>) -> Option<Value<'v>> {
+    pub(super) fn get(&self, key: &Value<'_>, fuel: &Fuel) -> Result<Option<Value<'v>>, Spent> {
         match (self, key) {
             (Self::Made(entries), key) => {
-                entries.iter().find(|(known, _)| known.equals(key)).map(|(_, value)| value.clone())
+                for (known, value) in entries.iter() {
+                    fuel.take(1)?;
+                    if known.equals(key, fuel)? {
+                        return Ok(Some(value.clone()));
+                    }
+                }
+                Ok(None)
             }
-            (map, Value::String(key)) => map.field(key),
-            _ => None,
+            (map, Value::String(key)) => map.field(key, fuel),
+            _ => Ok(None),
         }
     }
 
     /// The value of a key that is text.
-    #[must_use]
-    pub fn field(&self, key: &str) -> Option<Value<'v>> {
-        match self {
+    pub(super) fn field(&self, key: &str, fuel: &Fuel) -> Result<Option<Value<'v>>, Spent> {
+        Ok(match self {
             Self::Json(entries) => entries.get(key).map(Value::of),
-            Self::Parsed(entries) => entries.get(key).map(Value::owned),
-            Self::Made(entries) => {
-                let is_key = |known: &Value<'_>| matches!(known, Value::String(known) if known == key);
-                entries.iter().find(|(known, _)| is_key(known)).map(|(_, value)| value.clone())
-            }
-        }
+            Self::Parsed(entries) => entries.get(key).cloned(),
+            Self::Made(_) => return self.get(&Value::String(key.into()), fuel),
+        })
     }
 
     /// All entries.
     pub fn entries(&self) -> Box<dyn Iterator<Item = (Value<'v>, Value<'v>)> + '_> {
         match self {
             Self::Json(entries) => {
-                Box::new(entries.iter().map(|(key, value)| (Value::String(Cow::Borrowed(key)), Value::of(value))))
+                Box::new(entries.iter().map(|(key, value)| (Value::String(Text::Borrowed(key)), Value::of(value))))
             }
             Self::Parsed(entries) => Box::new(
-                entries.iter().map(|(key, value)| (Value::String(Cow::Owned(key.clone())), Value::owned(value))),
+                entries.iter().map(|(key, value)| (Value::String(Text::Shared(Arc::clone(key))), value.clone())),
             ),
             Self::Made(entries) => Box::new(entries.iter().cloned()),
         }
+    }
+
+    fn equals(&self, other: &Map<'_>, fuel: &Fuel) -> Result<bool, Spent> {
+        if self.len() != other.len() {
+            return Ok(false);
+        }
+        for (key, value) in self.entries() {
+            fuel.take(1)?;
+            match other.get(&key, fuel)? {
+                Some(other) if value.equals(&other, fuel)? => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sorted by key.
+    fn write(&self, out: &mut String, fuel: &Fuel) -> Result<(), Spent> {
+        let mut entries = Vec::with_capacity(self.len());
+        for (key, value) in self.entries() {
+            fuel.take(1)?;
+            entries.push((key.text_within(fuel)?, value));
+        }
+        entries.sort_by(|(a, _), (b, _)| str::cmp(a, b));
+        out.push_str("map[");
+        for (index, (key, value)) in entries.iter().enumerate() {
+            if index > 0 {
+                out.push(' ');
+            }
+            fuel.bytes(key.len())?;
+            out.push_str(key);
+            out.push(':');
+            value.write_inner(out, fuel)?;
+        }
+        out.push(']');
+        Ok(())
     }
 }
