@@ -370,7 +370,9 @@ impl<'s> Model<'s> {
                 self.record.lines.push(format!("cancel @{} {run} {open}", self.now));
             }
             Decided::Rerun { run, from, label } => self.rerun(&run, from, label),
-            Decided::Sync { function, config } => self.configs[function] = config,
+            Decided::Sync { function, config } if config.active => self.configs[function] = config,
+            // One that is not registered any more goes on with what it was last.
+            Decided::Sync { function, .. } => self.configs[function].active = false,
             Decided::Crash { downtime } => self.crash(downtime),
         }
     }
