@@ -10,6 +10,7 @@ mod hot_runs;
 mod open;
 mod read;
 mod render;
+mod wait_tests;
 mod waits;
 mod writer;
 

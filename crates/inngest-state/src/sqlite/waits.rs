@@ -1,8 +1,8 @@
 //! Who waits for an event or a signal, inside the writer's open transaction.
 //!
-//! An event is looked up, not compared: each wait is listed under tests of which one must hold, and an event
-//! looks up its own values under the few (path, test) pairs that exist for its name. So the cost of an event
-//! grows with the number of those who may match it, not with the number of those who wait.
+//! An event is looked up, not compared: each wait is listed under tests of which one must hold
+//! ([`super::wait_tests`]), and the whole condition is evaluated only for those that the event finds there. So the
+//! cost of an event grows with the number of those who may match it, not with the number of those who wait.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use inngest_core::{Event, EventId, FunctionId, Millis, RunId};
 use inngest_expr::event as content;
-use inngest_expr::expression::{Anchor, Bindings, Cache, Roots, Scalar, Test};
+use inngest_expr::expression::{Anchor, Bindings, Cache, Roots};
 use inngest_queue::JobId;
-use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension as _, Row, Statement, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use serde_json::Value;
 
+use super::wait_tests::{ANY, Lookup, encode, job_id};
 use super::{codec, render};
 use crate::transition::{Condition, Effect, EventWait};
 
@@ -57,7 +57,7 @@ pub(super) struct Waits<'c> {
     remove_tests: Statement<'c>,
     remove_run: Statement<'c>,
     remove_tests_of_run: Statement<'c>,
-    next_test: Statement<'c>,
+    lookup: Lookup<'c>,
     put_signal: Statement<'c>,
     signal: Statement<'c>,
     remove_signal: Statement<'c>,
@@ -86,8 +86,7 @@ impl<'c> Waits<'c> {
             remove_tests: sql("DELETE FROM wait_tests WHERE run_id = ?1 AND key = ?2")?,
             remove_run: sql("DELETE FROM waits WHERE run_id = ?1")?,
             remove_tests_of_run: sql("DELETE FROM wait_tests WHERE run_id = ?1")?,
-            next_test: sql("SELECT path, test FROM wait_tests WHERE event = ?1 AND (path, test) > (?2, ?3) \
-                 ORDER BY path, test LIMIT 1")?,
+            lookup: Lookup::prepare(connection)?,
             put_signal: sql("INSERT OR REPLACE INTO signals (name, run_id, key) VALUES (?1,?2,?3)")?,
             signal: sql("SELECT run_id, key FROM signals WHERE name = ?1")?,
             remove_signal: sql("DELETE FROM signals WHERE run_id = ?1 AND key = ?2")?,
@@ -167,7 +166,7 @@ impl<'c> Waits<'c> {
             self.connection.prepare("SELECT event FROM wait_tests WHERE event > ?1 ORDER BY event LIMIT 1")?;
         let mut after = String::new();
         // An empty name is a name too.
-        if self.next_test.exists(params!["", "", -1])? {
+        if self.lookup.exists("")? {
             self.names.insert("".into());
         }
         while let Some(name) = next.query_row([&after], |row| row.get::<_, String>(0)).optional()? {
@@ -258,7 +257,7 @@ impl<'c> Waits<'c> {
                 return Ok(Vec::new());
             }
         };
-        let Some(candidates) = self.candidates(&event.name, &body)? else {
+        let Some(candidates) = self.lookup.candidates(&event.name, &body)? else {
             self.names.remove(&event.name);
             return Ok(Vec::new());
         };
@@ -290,116 +289,6 @@ impl<'c> Waits<'c> {
         };
         expression.matches_bound(&bindings, body, now).unwrap_or(false)
     }
-
-    /// Jobs one of whose tests holds for the event, each once, in order; `None` when nobody waits for the name.
-    fn candidates(&mut self, name: &str, body: &Value) -> rusqlite::Result<Option<Vec<JobId>>> {
-        let mut found = Vec::new();
-        let mut after = (String::new(), -1);
-        let mut any = false;
-        while let Some(next) = self
-            .next_test
-            .query_row(params![name, after.0, after.1], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?
-        {
-            any = true;
-            let (path, test) = &next;
-            for (condition, value) in probes(*test, body.pointer(path)) {
-                let sql = format!(
-                    "SELECT run_id, key FROM wait_tests WHERE event = ?1 AND path = ?2 AND test = ?3 AND {condition}"
-                );
-                let mut statement = self.connection.prepare_cached(&sql)?;
-                let parameters: &[&dyn ToSql] = &[&name, path, test, &value];
-                let jobs = statement.query_map(parameters, job_id)?;
-                for job in jobs {
-                    found.push(job?);
-                }
-            }
-            after = next;
-        }
-        found.sort_unstable();
-        found.dedup();
-        Ok(any.then_some(found))
-    }
-}
-
-/// Codes of tests, as stored.
-const ANY: i64 = 0;
-const EQUAL: i64 = 1;
-const MISSING: i64 = 2;
-const MEMBER: i64 = 3;
-const BELOW: i64 = 4;
-const BELOW_OR_EQUAL: i64 = 5;
-const ABOVE: i64 = 6;
-const ABOVE_OR_EQUAL: i64 = 7;
-
-fn encode(test: &Test) -> (i64, Sql) {
-    match test {
-        Test::Equal(value) => (EQUAL, scalar(value)),
-        Test::Missing => (MISSING, Sql::Integer(0)),
-        Test::Member(value) => (MEMBER, scalar(value)),
-        Test::Below(value, false) => (BELOW, scalar(value)),
-        Test::Below(value, true) => (BELOW_OR_EQUAL, scalar(value)),
-        Test::Above(value, false) => (ABOVE, scalar(value)),
-        Test::Above(value, true) => (ABOVE_OR_EQUAL, scalar(value)),
-    }
-}
-
-fn scalar(value: &Scalar) -> Sql {
-    match value {
-        Scalar::Number(number) => Sql::Real(*number),
-        Scalar::Text(text) => Sql::Text(text.clone()),
-        Scalar::Bool(value) => Sql::Blob(vec![u8::from(*value)]),
-    }
-}
-
-/// The lookups that find the stored values for which a test holds, given what the event has at the path.
-fn probes(test: i64, at: Option<&Value>) -> Vec<(&'static str, Sql)> {
-    let at = at.filter(|at| !at.is_null());
-    match (test, at) {
-        (ANY, _) | (MISSING, None) => vec![("?4 = 0", Sql::Integer(0))],
-        (EQUAL, Some(value)) => value_of(value).map(|value| ("value = ?4", value)).into_iter().collect(),
-        (MEMBER, Some(Value::Array(items))) => {
-            items.iter().filter_map(value_of).map(|value| ("value = ?4", value)).collect()
-        }
-        (MEMBER, Some(Value::Object(entries))) => {
-            entries.keys().map(|key| ("value = ?4", Sql::Text(key.clone()))).collect()
-        }
-        // The event's value must be below the stored one, so the stored one is above it, within its type.
-        (BELOW | BELOW_OR_EQUAL | ABOVE | ABOVE_OR_EQUAL, Some(value)) => {
-            value_of(value).map(|value| (range(test, &value), value)).into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-const fn range(test: i64, value: &Sql) -> &'static str {
-    match (test, value) {
-        (BELOW, Sql::Real(_)) => "value > ?4 AND value < ''",
-        (BELOW, Sql::Text(_)) => "value > ?4 AND value < x''",
-        (BELOW, _) => "value > ?4",
-        (BELOW_OR_EQUAL, Sql::Real(_)) => "value >= ?4 AND value < ''",
-        (BELOW_OR_EQUAL, Sql::Text(_)) => "value >= ?4 AND value < x''",
-        (BELOW_OR_EQUAL, _) => "value >= ?4",
-        (ABOVE, Sql::Real(_)) => "value < ?4",
-        (ABOVE, Sql::Text(_)) => "value < ?4 AND value >= ''",
-        (ABOVE, _) => "value < ?4 AND value >= x''",
-        (_, Sql::Real(_)) => "value <= ?4",
-        (_, Sql::Text(_)) => "value <= ?4 AND value >= ''",
-        (_, _) => "value <= ?4 AND value >= x''",
-    }
-}
-
-fn value_of(value: &Value) -> Option<Sql> {
-    match value {
-        Value::Number(number) => number.as_f64().map(Sql::Real),
-        Value::String(text) => Some(Sql::Text(text.clone())),
-        Value::Bool(value) => Some(Sql::Blob(vec![u8::from(*value)])),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-fn job_id(row: &Row<'_>) -> rusqlite::Result<JobId> {
-    Ok(JobId { run: codec::run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() })
 }
 
 type Wait = (FunctionId, Option<Condition>, Millis, Effect);
