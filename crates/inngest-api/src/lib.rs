@@ -10,6 +10,7 @@ mod cors;
 mod dev;
 mod error;
 mod events;
+mod finish;
 mod guard;
 mod health;
 mod home;

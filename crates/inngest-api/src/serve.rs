@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::Handler;
+use crate::finish::finish;
 
 /// Connections at a time; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -86,7 +87,7 @@ async fn connection(
     }
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let handler = handler.clone();
-        async move { Ok::<_, Infallible>(handler.respond(request.map(Body::new)).await) }
+        finish(async move { Ok::<_, Infallible>(handler.respond(request.map(Body::new)).await) })
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
