@@ -58,8 +58,8 @@ pub struct DevOptions {
     pub max_response_size: usize,
     /// Bytes of one call to an app.
     pub max_call_size: usize,
-    /// IANA name of the time zone of schedules that name none: that of the variable `TZ`, else UTC.
-    pub zone: String,
+    /// What the variable `TZ` says, if it says something: the time zone of schedules that name none.
+    pub zone: Option<String>,
 }
 
 /// What becomes of the times of schedules that passed while the server was down.
@@ -136,7 +136,7 @@ impl DevOptions {
             max_steps: steps(layers)?,
             max_response_size: size(layers, "max-response-size")?,
             max_call_size: size(layers, "max-call-size")?,
-            zone: std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".to_owned()),
+            zone: std::env::var("TZ").ok().filter(|zone| !zone.trim().is_empty()),
         })
     }
 }

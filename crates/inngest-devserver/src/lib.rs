@@ -21,6 +21,7 @@ use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
 use inngest_executor::driver::http::{HttpClient, HttpExecutor};
 use inngest_executor::engine::{self, Engine, Options as EngineOptions, Parts};
+use inngest_expr::cron::Zone;
 use inngest_queue::memory::MemoryQueue;
 use inngest_state::sqlite::{Options as StoreOptions, SqliteStore};
 use inngest_state::{Store, StoreError};
@@ -83,7 +84,7 @@ pub async fn dev(
                 CronCatchup::All => engine::CronCatchup::All,
                 CronCatchup::None => engine::CronCatchup::None,
             },
-            zone: options.zone.as_str().into(),
+            zone: zone(options.zone.as_deref()),
             limits: RunLimits {
                 state_bytes: options.max_run_state,
                 step_output_bytes: options.max_step_output,
@@ -158,6 +159,16 @@ pub async fn dev(
     ended
 }
 
+/// The time zone of schedules that name none. One that cannot be used is told here, once: no schedule may silently
+/// never fire.
+fn zone(variable: Option<&str>) -> Zone {
+    let Some(value) = variable else { return Zone::utc() };
+    Zone::of_variable(value).unwrap_or_else(|error| {
+        tracing::warn!(%error, "TZ is no name such as Europe/Berlin; schedules that name no time zone are in UTC");
+        Zone::utc()
+    })
+}
+
 /// Where the database lives; a temporary directory goes with this value.
 struct Database {
     dir: PathBuf,
@@ -212,5 +223,25 @@ fn info(options: &DevOptions, version: &str, port: u16) -> DevInfo {
             persist: options.persist,
             sqlite_dir: if options.persist { options.sqlite_dir.display().to_string() } else { String::new() },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_zone_that_cannot_be_used_is_utc() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        for (variable, expected) in [
+            (None, Zone::utc()),
+            (Some("Europe/Berlin"), berlin.clone()),
+            (Some(":Europe/Berlin"), berlin),
+            (Some("CET-1CEST"), Zone::utc()),
+            (Some("UTC0"), Zone::utc()),
+            (Some(":/etc/localtime"), Zone::utc()),
+        ] {
+            assert_eq!(zone(variable), expected, "{variable:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! `routing` and `response` reads a clock, draws random numbers or does IO.
 
 pub mod apps;
+mod config;
 pub mod driver;
 pub mod engine;
 pub mod gateway;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Function, FunctionId};
+use inngest_expr::cron::Zone;
 use inngest_expr::expression::{Expression, Roots};
 
 use crate::rules::Rules;
@@ -42,12 +43,12 @@ impl Registry {
     /// but no event matches them. A trigger whose expression does not compile never matches; a sync refuses it.
     #[must_use]
     pub fn build(apps: Vec<App>, functions: Vec<Function>) -> Self {
-        Self::build_in(apps, functions, "UTC")
+        Self::build_in(apps, functions, &Zone::utc())
     }
 
     /// As [`Registry::build`]; schedules that name no time zone are in `zone`.
     #[must_use]
-    pub fn build_in(apps: Vec<App>, functions: Vec<Function>, zone: &str) -> Self {
+    pub fn build_in(apps: Vec<App>, functions: Vec<Function>, zone: &Zone) -> Self {
         let mut registry = Self::default();
         for app in apps {
             registry.add_app(Arc::new(app));
@@ -147,7 +148,7 @@ impl Registry {
         self.apps.push(app);
     }
 
-    fn add_function(&mut self, function: Arc<Function>, zone: &str) {
+    fn add_function(&mut self, function: Arc<Function>, zone: &Zone) {
         let index = self.functions.len();
         let active = function.archived_at.is_none();
         self.function_by_id.insert(function.id, index);

@@ -1,17 +1,17 @@
 //! What a function's configuration asks of the engine, read once per sync.
 //!
-//! A sync checks the configuration (`apps/config.rs`); what is unreadable here comes from an older release and
-//! counts as absent.
+//! A sync refuses what is wrong in it; what is wrong here comes from an older release and counts as absent.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use inngest_core::Function;
 use inngest_core::function::Trigger;
-use inngest_core::{Function, Millis};
-use inngest_expr::cron::Schedule;
-use inngest_expr::expression::{Expression, Roots};
-use inngest_expr::{duration, time_spec};
-use serde::Deserialize;
+use inngest_expr::cron::{Schedule, Zone};
+use serde_json::{Map, Value};
+
+pub use crate::config::CancelOn;
+use crate::config::{Config, Problems, nanos};
 
 /// The rules of one function.
 #[derive(Debug, Default)]
@@ -26,17 +26,6 @@ pub struct Rules {
     pub schedules: Vec<CronTrigger>,
 }
 
-/// An event that cancels runs.
-#[derive(Debug)]
-pub struct CancelOn {
-    /// Its exact name.
-    pub event: Arc<str>,
-    /// What must hold of it.
-    pub condition: Option<Arc<Expression>>,
-    /// How long after scheduling it counts, as registered.
-    timeout: Option<Box<str>>,
-}
-
 /// A schedule that starts runs.
 #[derive(Clone, Debug)]
 pub struct CronTrigger {
@@ -48,81 +37,73 @@ pub struct CronTrigger {
     pub jitter: Option<Duration>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Config {
-    cancel: Option<Vec<Cancel>>,
-    timeouts: Option<Timeouts>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Cancel {
-    event: String,
-    #[serde(rename = "if")]
-    condition: Option<String>,
-    timeout: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Timeouts {
-    start: Option<String>,
-    finish: Option<String>,
-}
-
 impl Rules {
     /// Reads the configuration of a function.
     #[must_use]
-    pub fn of(function: &Function, default_zone: &str) -> Self {
-        let config: Config = serde_json::from_slice(&function.config).unwrap_or_default();
-        let timeouts = config.timeouts.unwrap_or_default();
-        Self {
-            cancel_on: config.cancel.unwrap_or_default().into_iter().filter_map(CancelOn::of).collect(),
-            start_within: timeouts.start.as_deref().and_then(span),
-            finish_within: timeouts.finish.as_deref().and_then(span),
-            schedules: function.triggers.iter().filter_map(|trigger| CronTrigger::of(trigger, default_zone)).collect(),
-        }
-    }
-}
-
-impl CancelOn {
-    fn of(cancel: Cancel) -> Option<Self> {
-        if cancel.event.is_empty() {
-            return None;
-        }
-        let condition = match cancel.condition.filter(|text| !text.is_empty()) {
-            // One that cannot be read must not cancel everything.
-            Some(text) => Some(Arc::new(Expression::compile(&text, Roots::EventAndAsync).ok()?)),
-            None => None,
-        };
-        let timeout = cancel.timeout.filter(|text| !text.is_empty()).map(|text| unquoted(&text).into());
-        Some(Self { event: cancel.event.into(), condition, timeout })
-    }
-
-    /// Until when the event cancels a run that is scheduled now.
-    #[must_use]
-    pub fn until(&self, now: Millis) -> Millis {
-        let year = || now.plus(inngest_core::limits::SLEEP_MAX);
-        self.timeout.as_deref().map_or_else(year, |text| time_spec::until(text, now).unwrap_or_else(|_| year()))
+    pub fn of(function: &Function, default_zone: &Zone) -> Self {
+        let object: Map<String, Value> = serde_json::from_slice(&function.config).unwrap_or_default();
+        let Config { cancel_on, start_within, finish_within } = Config::read(&object, &mut Problems::default());
+        let schedules = function.triggers.iter().filter_map(|trigger| CronTrigger::of(trigger, default_zone)).collect();
+        Self { cancel_on, start_within, finish_within, schedules }
     }
 }
 
 impl CronTrigger {
-    fn of(trigger: &Trigger, default_zone: &str) -> Option<Self> {
+    fn of(trigger: &Trigger, default_zone: &Zone) -> Option<Self> {
         let Trigger::Cron { schedule: text, jitter } = trigger else { return None };
         let schedule = Schedule::parse_in(text, default_zone).ok()?;
-        Some(Self { text: Arc::clone(text), schedule, jitter: jitter.as_deref().and_then(span) })
+        let jitter = jitter.as_deref().and_then(|text| u64::try_from(nanos(text).ok()?).ok()).map(Duration::from_nanos);
+        Some(Self { text: Arc::clone(text), schedule, jitter: jitter.filter(|jitter| !jitter.is_zero()) })
     }
 }
 
-/// The Kotlin SDK sends a duration within quotes of its own.
-fn unquoted(text: &str) -> &str {
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
-}
+#[cfg(test)]
+mod tests {
+    use inngest_core::{AppId, FunctionId, Millis};
 
-/// A duration that is not nothing.
-fn span(text: &str) -> Option<Duration> {
-    let span = duration::parse(unquoted(text)).ok()?;
-    u64::try_from(span.millis()).ok().filter(|millis| *millis > 0).map(Duration::from_millis)
+    use super::*;
+
+    fn rules(config: &str, triggers: Vec<Trigger>) -> Rules {
+        let function = Function {
+            id: FunctionId::of_definition("f", "u"),
+            app: AppId::of_name("shop"),
+            slug: "shop-f".into(),
+            name: "f".into(),
+            triggers,
+            url: "u".into(),
+            step_id: "step".into(),
+            retries: 0,
+            version: 1,
+            config: config.to_owned().into(),
+            created_at: Millis(0),
+            archived_at: None,
+        };
+        Rules::of(&function, &Zone::utc())
+    }
+
+    #[test]
+    fn names_are_read_in_any_letter_case() {
+        let rules = rules(
+            r#"{"Cancel":[{"Event":"a/b","IF":"async.data.x == 1","Timeout":"\"30s\""}],"TIMEOUTS":{"Start":"1h","finish":"2h"}}"#,
+            Vec::new(),
+        );
+        assert_eq!(rules.cancel_on.len(), 1);
+        assert_eq!(&*rules.cancel_on[0].event, "a/b");
+        assert!(rules.cancel_on[0].condition.is_some());
+        assert_eq!(rules.cancel_on[0].until(Millis(0)), Millis(30_000));
+        assert_eq!(rules.start_within, Some(Duration::from_secs(3_600)));
+        assert_eq!(rules.finish_within, Some(Duration::from_secs(7_200)));
+    }
+
+    #[test]
+    fn one_bad_entry_costs_only_itself() {
+        let rules = rules(
+            r#"{"cancel":[7,{"event":"bad","if":"async.data.x =="},{"event":"bad","if":7},{"event":"bad","if":""},{"event":"good"}],
+                "timeouts":{"start":"soon","finish":"2h"},"throttle":"x"}"#,
+            Vec::new(),
+        );
+        let events: Vec<&str> = rules.cancel_on.iter().map(|cancel| &*cancel.event).collect();
+        assert_eq!(events, ["good"], "one that cannot be read must not cancel everything");
+        assert_eq!((rules.start_within, rules.finish_within), (None, Some(Duration::from_secs(7_200))));
+    }
 }

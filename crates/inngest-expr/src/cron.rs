@@ -97,21 +97,47 @@ const MONTH: Field = Field {
 const WEEKDAY: Field =
     Field { name: "day-of-week", min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
+/// A time zone that is known to exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// That of schedules that say nothing.
+    #[must_use]
+    pub fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// The zone of an IANA name; none is UTC.
+    pub fn named(name: &str) -> Result<Self, CronError> {
+        match name {
+            "" | "UTC" => Ok(Self::utc()),
+            name => TimeZone::get(name).map(Self).map_err(|_| CronError::Zone(name.to_owned())),
+        }
+    }
+
+    /// The zone that the variable `TZ` names. `:Europe/Berlin` is what POSIX writes for `Europe/Berlin`; its other
+    /// form (`CET-1CEST`) is no name of a zone.
+    pub fn of_variable(value: &str) -> Result<Self, CronError> {
+        let value = value.trim();
+        Self::named(value.strip_prefix(':').unwrap_or(value))
+    }
+}
+
 impl Schedule {
     /// Reads a schedule. One that names no time zone is in UTC.
     pub fn parse(spec: &str) -> Result<Self, CronError> {
-        Self::parse_in(spec, "UTC")
+        Self::parse_in(spec, &Zone::utc())
     }
 
-    /// Reads a schedule. One that names no time zone is in this one, an IANA name.
-    pub fn parse_in(spec: &str, default_zone: &str) -> Result<Self, CronError> {
-        let (zone, rest) = match ["TZ=", "CRON_TZ="].iter().find_map(|prefix| spec.strip_prefix(prefix)) {
-            Some(rest) => rest.split_once(' ').ok_or_else(|| CronError::Zone(rest.to_owned()))?,
-            None => (default_zone, spec),
-        };
-        let zone = match zone {
-            "" | "UTC" => TimeZone::UTC,
-            name => TimeZone::get(name).map_err(|_| CronError::Zone(name.to_owned()))?,
+    /// Reads a schedule. One that names no time zone is in this one.
+    pub fn parse_in(spec: &str, default_zone: &Zone) -> Result<Self, CronError> {
+        let (Zone(zone), rest) = match ["TZ=", "CRON_TZ="].iter().find_map(|prefix| spec.strip_prefix(prefix)) {
+            Some(rest) => {
+                let (name, rest) = rest.split_once(' ').ok_or_else(|| CronError::Zone(rest.to_owned()))?;
+                (Zone::named(name)?, rest)
+            }
+            None => (default_zone.clone(), spec),
         };
         let rest = rest.trim();
         if let Some(word) = rest.strip_prefix('@') {
@@ -389,6 +415,18 @@ mod tests {
 
     fn shown(at: Option<Millis>) -> String {
         at.map_or_else(String::new, |at| Timestamp::from_millisecond(at.0).unwrap().to_string())
+    }
+
+    #[test]
+    fn a_schedule_without_a_zone_is_in_the_default_one() {
+        let berlin = Zone::of_variable(":Europe/Berlin").unwrap();
+        let noon = |spec: &str| Schedule::parse_in(spec, &berlin).unwrap().next(Millis(0)).unwrap().0 / 3_600_000;
+        assert_eq!([noon("0 12 * * *"), noon("TZ=UTC 0 12 * * *"), noon("TZ= 0 12 * * *")], [11, 12, 12]);
+        for (value, known) in
+            [("UTC", true), (" Europe/Paris ", true), (":", true), ("CET-1CEST", false), ("UTC0", false)]
+        {
+            assert_eq!(Zone::of_variable(value).is_ok(), known, "{value}");
+        }
     }
 
     #[test]

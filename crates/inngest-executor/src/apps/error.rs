@@ -13,13 +13,13 @@ pub enum RegisterError {
     /// No `appName`.
     #[error("App ID required")]
     AppIdRequired,
-    /// A function breaks a rule.
-    #[error("At least one function is invalid: {reason}")]
-    InvalidFunction {
+    /// Functions break rules.
+    #[error("At least one function is invalid: {}", reasons.join("; "))]
+    InvalidFunctions {
         /// Serve URL of the app.
         url: String,
-        /// `<function id>: <what is wrong>`.
-        reason: String,
+        /// Each `<function id>: <what is wrong>`, at least one.
+        reasons: Vec<String>,
     },
     /// A JS SDK with a known vulnerability.
     #[error(
@@ -60,7 +60,9 @@ impl RegisterError {
     #[must_use]
     pub fn app_problem(&self) -> Option<(&str, String)> {
         match self {
-            Self::InvalidFunction { url, reason } => Some((url, reason.clone())),
+            Self::InvalidFunctions { url, reasons } => {
+                Some((url, format!("{} errors occurred: * {}", reasons.len(), reasons.join(" * "))))
+            }
             Self::SdkVersionDenied { url, .. } => Some((url, "sdk_version_denied".to_owned())),
             Self::Malformed(_) | Self::AppIdRequired | Self::Store(_) => None,
         }

@@ -52,7 +52,10 @@ fn a_registration_of_every_sdk_is_read() {
     assert_eq!((&*function.slug, &*function.step_id, function.retries), ("shop-order", "step", 2));
     assert_eq!(&*function.url, "http://localhost:3000/api/inngest?fnId=shop-order&stepId=step");
     assert!(matches!(&function.triggers[1], Trigger::Cron { jitter: Some(jitter), .. } if &**jitter == "30s"));
-    assert_eq!(read.warnings.len(), 3, "{:?}", read.warnings);
+    assert_eq!(
+        read.warnings,
+        ["shop-order: registered, but not acted on by this version yet: concurrency, throttle, priority"]
+    );
 
     let go = json!({ "name": "Go Seq", "id": "go-seq", "triggers": [{ "event": "g/a" }],
         "concurrency": { "fn": [{ "limit": 4, "hash": "" }], "step": [{ "limit": 3, "key": "event.data.x", "scope": "Fn", "hash": "" }] },
@@ -87,7 +90,12 @@ fn odd_but_legal_definitions_are_accepted() {
         json!({ "idempotency": "event.data.x" }),
         json!({ "steps": { "step": { "name": "s", "runtime": { "type": "HTTP", "url": "https://a.b/x" } } } }),
         json!({ "cancel": [], "unknown": { "a": [1] } }),
-        json!({ "singleton": null }),
+        json!({ "singleton": null, "priority": { "run": null }, "rateLimit": null, "timeouts": { "start": "0s" } }),
+        json!({ "idempotency": "event.data.x", "rateLimit": { "limit": 0 } }),
+        json!({ "throttle": { "limit": 1, "period": "500ms", "key": "throttled" }, "debounce": { "period": "\"7d\"" } }),
+        json!({ "concurrency": { "limit": 1, "key": "throttled" }, "priority": { "run": "anything" } }),
+        json!({ "triggers": [{ "event": "a", "expression": null }, { "cron": "* * * * *", "jitter": "0s" }] }),
+        json!({ "cancel": [{ "event": "a", "if": null, "timeout": null }, { "event": "" }] }),
         json!({ "debounce": { "period": "1s", "key": "" } }),
         json!({ "batchEvents": { "maxSize": 2, "timeout": "1d" }, "rateLimit": { "limit": 1, "period": "24h" } }),
         json!({ "checkpoint": { "batch_steps": 3, "batch_interval": "1s", "max_runtime": 5_000_000_000_i64 } }),
@@ -115,12 +123,18 @@ fn malformed_registrations_are_refused_by_name() {
     let rules: Vec<(Value, &str)> = vec![
         (json!({ "name": "" }), "name is required"),
         (json!({ "name": " " }), "name is required"),
-        (json!({ "triggers": triggers(11) }), "at most 10 triggers"),
-        (json!({ "triggers": [{}] }), "needs an event or a cron"),
-        (json!({ "triggers": [{ "event": "a", "cron": "* * * * *" }] }), "not both"),
-        (json!({ "triggers": [{ "event": "a" }, { "event": "a" }] }), "declared twice"),
-        (json!({ "triggers": [{ "cron": "* * * * *" }, { "cron": "* * * * *", "jitter": "2s" }] }), "declared twice"),
-        (json!({ "triggers": [{ "event": long }] }), "longer than 255 bytes"),
+        (json!({ "triggers": triggers(11) }), "This function exceeds the max number of triggers: 10"),
+        (json!({ "triggers": [{}] }), "A trigger must supply an event name or a cron schedule"),
+        (
+            json!({ "triggers": [{ "event": "a", "cron": "* * * * *" }] }),
+            "A trigger cannot have both an event and a cron trigger",
+        ),
+        (json!({ "triggers": [{ "event": "a" }, { "event": "a" }] }), "duplicate trigger event: a"),
+        (
+            json!({ "triggers": [{ "cron": "* * * * *" }, { "cron": "* * * * *", "jitter": "2s" }] }),
+            "duplicate cron expression: * * * * *",
+        ),
+        (json!({ "triggers": [{ "event": long }] }), "event name is too long. maximum length is 255 characters"),
         (json!({ "triggers": [{ "cron": long }] }), "cron is too long"),
         (json!({ "triggers": [{ "cron": "@often" }] }), "'@often' isn't a valid cron schedule"),
         (json!({ "triggers": [{ "cron": "@every 1ms" }] }), "at least 1s"),
@@ -132,8 +146,16 @@ fn malformed_registrations_are_refused_by_name() {
             "function calls are disallowed (uses 'size')",
         ),
         (json!({ "triggers": [{ "cron": "TZ=UTC" }] }), "unknown time zone"),
-        (json!({ "triggers": [{ "cron": "* * * * *", "jitter": "10m" }] }), "jitter"),
-        (json!({ "triggers": [{ "cron": "* * * * *", "jitter": "x" }] }), "jitter"),
+        (
+            json!({ "triggers": [{ "cron": "* * * * *", "jitter": "10m" }] }),
+            "cron jitter must be less than or equal to 5m0s",
+        ),
+        (json!({ "triggers": [{ "cron": "* * * * *", "jitter": "x" }] }), "'x' isn't a valid jitter duration"),
+        (
+            json!({ "triggers": [{ "cron": "* * * * *", "jitter": "-1s" }] }),
+            "cron jitter must be greater than or equal to zero",
+        ),
+        (json!({ "triggers": [{ "cron": "* * * * *", "jitter": "5ms" }] }), "cron jitter must be at least 1s"),
         (
             json!({ "triggers": [{ "event": "a", "expression": "event.data.n >" }] }),
             "invalid trigger expression on 'a': error compiling",
@@ -142,11 +164,11 @@ fn malformed_registrations_are_refused_by_name() {
             json!({ "triggers": [{ "event": "a", "expression": "async.data.n == 1" }] }),
             "undeclared reference to 'async'",
         ),
-        (json!({ "steps": {} }), "exactly one step"),
-        (json!({ "steps": null }), "exactly one step"),
-        (json!({ "steps": [] }), "exactly one step"),
-        (json!({ "steps": { "a": {}, "b": {} } }), "exactly one step"),
-        (json!({ "steps": { "a": 1 } }), "exactly one step"),
+        (json!({ "steps": {} }), "Functions must contain one step"),
+        (json!({ "steps": null }), "Functions must contain one step"),
+        (json!({ "steps": [] }), "Functions must contain one step"),
+        (json!({ "steps": { "a": {}, "b": {} } }), "Functions must contain one step"),
+        (json!({ "steps": { "a": 1 } }), "Functions must contain one step"),
         (json!({ "steps": { "step": { "name": "" } } }), "step's name is required"),
         (json!({ "steps": { "step": { "name": "s" } } }), "runtime is required"),
         (
@@ -154,42 +176,116 @@ fn malformed_registrations_are_refused_by_name() {
             "runtime type",
         ),
         (runtime(""), "must be a full http"),
-        (runtime("localhost:3000"), "must be a full http"),
-        (runtime("file:///etc/passwd"), "must be a full http"),
-        (runtime("javascript:alert(1)"), "must be a full http"),
-        (json!({ "concurrency": [{ "limit": 1 }, { "limit": 2 }, { "limit": 3 }] }), "at most two concurrency"),
-        (json!({ "concurrency": { "fn": [{ "limit": 1 }, { "limit": 2 }] } }), "at most one concurrency limit"),
-        (json!({ "concurrency": { "fn": [{ "limit": 0, "key": "event.data.x" }] } }), "greater than 0"),
+        (runtime("localhost:3000"), "Non-supported step schema: localhost"),
+        (runtime("file:///etc/passwd"), "Non-supported step schema: file"),
+        (runtime("javascript:alert(1)"), "Non-supported step schema: javascript"),
+        (
+            json!({ "concurrency": [{ "limit": 1 }, { "limit": 2 }, { "limit": 3 }] }),
+            "There are more concurrency limits specified than the allowed max of: 2",
+        ),
+        (
+            json!({ "concurrency": { "fn": [{ "limit": 1 }, { "limit": 2 }] } }),
+            "Only one function concurrency limit is allowed",
+        ),
+        (
+            json!({ "concurrency": { "fn": [{ "limit": 0, "key": "event.data.x" }] } }),
+            "function concurrency limit must be > 0",
+        ),
         (json!({ "timeouts": { "start": "soon" } }), "timeouts.start"),
         (json!({ "timeouts": { "finish": "-1s" } }), "timeouts.finish"),
-        (json!({ "concurrency": { "limit": 1, "scope": "env" } }), "needs a key"),
-        (json!({ "concurrency": { "limit": 1, "scope": "account" } }), "needs a key"),
-        (json!({ "concurrency": { "limit": 0, "key": "event.data.x" } }), "greater than 0"),
-        (json!({ "rateLimit": { "limit": 0, "period": "1m" } }), "rateLimit.limit"),
-        (json!({ "rateLimit": { "limit": 1, "period": "25h" } }), "rateLimit.period"),
-        (json!({ "idempotency": "" }), "idempotency must not be empty"),
-        (json!({ "debounce": { "period": "0.5s" } }), "debounce.period"),
-        (json!({ "debounce": { "period": "8d" } }), "debounce.period"),
-        (json!({ "debounce": {} }), "debounce.period"),
-        (json!({ "batchEvents": { "maxSize": 1, "timeout": "1s" } }), "maxSize"),
-        (json!({ "batchEvents": { "maxSize": 2, "timeout": "10ms" } }), "batchEvents.timeout"),
+        (
+            json!({ "concurrency": { "limit": 1, "scope": "env" } }),
+            "A concurrency key must be specified for Env scoped limits",
+        ),
+        (
+            json!({ "concurrency": { "limit": 1, "scope": "account" } }),
+            "A concurrency key must be specified for Account scoped limits",
+        ),
+        (
+            json!({ "concurrency": { "limit": 0, "key": "event.data.x" } }),
+            "concurrency limit must be > 0 when a key is set",
+        ),
+        (json!({ "rateLimit": { "limit": 0, "period": "1m" } }), "limit must be greater than 0"),
+        (json!({ "rateLimit": { "limit": 1, "period": "25h" } }), "period must be less than 24h0m0s"),
+        (json!({ "idempotency": "" }), "key is invalid: error compiling expression: ERROR: <input>:1:"),
+        (json!({ "debounce": { "period": "0.5s" } }), "The debounce period of '0.5s' is less than the min of: 1s"),
+        (json!({ "debounce": { "period": "8d" } }), "The debounce period of '8d' is greater than the max of: 168h0m0s"),
+        (json!({ "debounce": {} }), "The debounce period of '' is invalid: time: invalid duration \"\""),
+        (json!({ "batchEvents": { "maxSize": 1, "timeout": "1s" } }), "batch size cannot be smaller than 2: 1"),
+        (json!({ "batchEvents": { "maxSize": 2, "timeout": "10ms" } }), "batch timeout should be more than 1s"),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "cancel": [{ "event": "x" }] }),
-            "cannot be combined with cancel",
+            "Batching and cancellation are mutually exclusive",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "debounce": { "period": "1s" } }),
-            "cannot be combined with debounce",
+            "Batching and debouncing are mutually exclusive",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "priority": { "run": "1" } }),
-            "cannot be combined with priority",
+            "A function cannot specify Priority.Run and Batch together",
         ),
         (
             json!({ "cancel": [{ "event": "a" }, { "event": "b" }, { "event": "c" }, { "event": "d" }, { "event": "e" }, { "event": "f" }] }),
-            "at most 5 cancel",
+            "This function exceeds the max number of cancellation events: 5",
         ),
-        (json!({ "cancel": [{ "event": "a", "timeout": "soon" }] }), "cancel.timeout"),
+        (json!({ "cancel": [{ "event": "a", "timeout": "soon" }] }), "The cancellation timeout of 'soon' is neither"),
+        (json!({ "batchEvents": { "maxSize": 2 } }), "failed to parse time duration: time: invalid duration \"\""),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "singleton": { "mode": "skip" } }),
+            "Batching and singletons are mutually exclusive",
+        ),
+        (json!({ "rateLimit": { "limit": 1 } }), "period must be specified"),
+        (
+            json!({ "rateLimit": { "limit": 1, "period": "x" } }),
+            "failed to parse time duration: time: invalid duration",
+        ),
+        (json!({ "rateLimit": { "limit": 1, "period": "0s" } }), "period must be greater than 0s"),
+        (json!({ "rateLimit": { "limit": 1, "period": "-1m" } }), "period must be greater than 0s"),
+        (json!({ "debounce": { "period": "1s", "timeout": "soon" } }), "The debounce timeout of 'soon' is invalid"),
+        (json!({ "debounce": { "period": "1s", "timeout": "0s" } }), "must be greater than 0s"),
+        (
+            json!({ "concurrency": { "fn": [{ "limit": 1, "scope": "app" }] } }),
+            "app-scoped function concurrency cannot be set by users",
+        ),
+        (
+            json!({ "concurrency": { "fn": [{ "limit": 1, "scope": "Env" }] } }),
+            "invalid function concurrency scope: env",
+        ),
+        // Expressions that cannot be read.
+        (
+            json!({ "concurrency": { "limit": 1, "key": "event.data.x +" } }),
+            "Invalid concurrency key 'event.data.x +': error compiling expression: ",
+        ),
+        (
+            json!({ "concurrency": { "fn": [{ "limit": 1, "key": "a b" }] } }),
+            "invalid function concurrency key 'a b': error compiling expression: ",
+        ),
+        (
+            json!({ "rateLimit": { "limit": 1, "period": "1m", "key": "unknown.x" } }),
+            "key is invalid: error compiling expression: ",
+        ),
+        (json!({ "idempotency": "unknown" }), "key is invalid: error compiling expression: "),
+        (
+            json!({ "debounce": { "period": "1s", "key": "event.data.x ==" } }),
+            "Debounce expression is invalid: error compiling expression: ",
+        ),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "key": "unknown" } }),
+            "batch key expression is invalid: error compiling expression: ",
+        ),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "if": "1 +" } }),
+            "conditional batch expression is invalid error compiling expression: ",
+        ),
+        (json!({ "priority": { "run": "1 +" } }), "Priority.Run expression is invalid: error compiling expression: "),
+        // Empty ones would hold for everything.
+        (json!({ "triggers": [{ "event": "a", "expression": "" }] }), "invalid trigger expression on 'a'"),
+        (json!({ "cancel": [{ "event": "a", "if": "" }] }), "Cancellation expression is invalid"),
+        (json!({ "concurrency": { "limit": 1, "key": "" } }), "Invalid concurrency key ''"),
+        (json!({ "rateLimit": { "limit": 1, "period": "1m", "key": "" } }), "key is invalid"),
+        (json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "key": "" } }), "batch key expression is invalid"),
+        (json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "if": "" } }), "conditional batch expression"),
     ];
     for (more, part) in &rules {
         let error = with(more).unwrap_err();
@@ -204,6 +300,8 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "triggers": [{ "event": 1 }] }), "event must be a string"),
         (json!({ "throttle": { "limit": 1, "period": "x" } }), "throttle.period"),
         (json!({ "throttle": { "limit": 1 } }), "throttle.period"),
+        (json!({ "throttle": { "limit": 1, "period": "0s" } }), "throttle.period \"0s\" must be greater than 0s"),
+        (json!({ "throttle": { "limit": -1, "period": "1s" } }), "throttle.limit must not be negative"),
         (json!({ "throttle": { "limit": "1", "period": "1s" } }), "limit must be a whole number"),
         (json!({ "throttle": 1 }), "throttle must be an object"),
         (json!({ "singleton": { "mode": "zz" } }), "singleton.mode"),
@@ -225,6 +323,23 @@ fn malformed_registrations_are_refused_by_name() {
         assert!(text.starts_with("Invalid request: ") && text.contains(part), "{more}: {text}");
     }
     assert!(rules.len() + shapes.len() >= 60);
+}
+
+#[test]
+fn all_problems_of_a_sync_are_told_at_once() {
+    let two = json!([
+        function(&json!({ "id": "shop-a", "rateLimit": { "limit": 0 }, "debounce": { "period": "1ms" } })),
+        function(&json!({ "id": "shop-b", "triggers": [{}] })),
+    ]);
+    let error = parse(&body(&two)).unwrap_err();
+    let (_, text) = error.app_problem().unwrap();
+    assert_eq!(
+        text,
+        "4 errors occurred: * shop-a: The debounce period of '1ms' is less than the min of: 1s * shop-a: limit must be \
+         greater than 0 * shop-a: period must be specified * shop-b: A trigger must supply an event name or a cron schedule"
+    );
+    let malformed = json!([function(&json!({ "rateLimit": { "limit": 0 } })), function(&json!({ "throttle": 1 }))]);
+    assert!(matches!(parse(&body(&malformed)), Err(RegisterError::Malformed(_))), "the form goes before the rules");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{FunctionDefinition, RegisterError, Registration, config, url};
+use crate::config::{Problems, field};
 
 /// The vulnerable range of the JS SDK, inclusive.
 const JS_DENIED: ([u64; 3], [u64; 3]) = ([3, 22, 0], [3, 53, 1]);
@@ -59,13 +60,18 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(malformed("url must be an http or https URL"));
     }
-    let mut warnings = Vec::new();
+    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
     let mut functions: Vec<FunctionDefinition> = Vec::with_capacity(definitions.len());
     for definition in &definitions {
-        let definition = config::function(definition, &mut warnings).map_err(|problem| problem.into_error(&url))?;
+        let Some(definition) = config::function(definition, &mut problems, &mut warnings) else { continue };
         // Of two functions with one id the last one counts.
         functions.retain(|other| other.slug != definition.slug);
         functions.push(definition);
+    }
+    match problems.into_parts() {
+        (Some(shape), _) => return Err(malformed(shape)),
+        (None, reasons) if !reasons.is_empty() => return Err(RegisterError::InvalidFunctions { url, reasons }),
+        (None, _) => {}
     }
     functions.sort_by(|a, b| a.slug.cmp(&b.slug));
     let mut registration = Registration {
@@ -81,11 +87,6 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
     };
     registration.checksum = checksum(&registration);
     Ok(registration)
-}
-
-/// A field by its name, whatever the case of its letters: SDKs do not agree on it.
-pub(super) fn field<'o>(object: &'o Map<String, Value>, name: &str) -> Option<&'o Value> {
-    object.get(name).or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
 pub(super) fn malformed(text: impl Into<String>) -> RegisterError {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use inngest_core::limits::RunLimits;
 use inngest_core::{Event, FunctionId, Ids, RunId};
+use inngest_expr::cron::Zone;
 use inngest_expr::expression::Cache;
 use inngest_queue::{Queue, Work};
 use inngest_state::{Change, CommitError, Committed, History, RunState, Store, StoreError, Transition};
@@ -77,8 +78,8 @@ pub struct Options {
     pub retry_interval: Option<Duration>,
     /// What becomes of the times of schedules that passed while the server was down.
     pub cron_catchup: CronCatchup,
-    /// Time zone of schedules that name none; an IANA name.
-    pub zone: Arc<str>,
+    /// Time zone of schedules that name none.
+    pub zone: Zone,
     /// How much a run may be.
     pub limits: RunLimits,
 }
@@ -89,7 +90,7 @@ impl Default for Options {
             workers_max: 100,
             retry_interval: None,
             cron_catchup: CronCatchup::default(),
-            zone: "UTC".into(),
+            zone: Zone::utc(),
             limits: RunLimits::default(),
         }
     }

@@ -1,0 +1,155 @@
+//! Members of objects, read leniently in their names and strictly in their types.
+
+use std::time::Duration;
+
+use inngest_expr::duration;
+use inngest_expr::expression::{CompileError, Expression, Roots};
+use serde_json::{Map, Value};
+
+/// What is wrong with the configuration of a function.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    /// In front of every text.
+    function: String,
+    shapes: Vec<String>,
+    rules: Vec<String>,
+}
+
+impl Problems {
+    /// Names the function that the following problems are about.
+    pub(crate) fn of(&mut self, function: &str) {
+        self.function = format!("{function}: ");
+    }
+
+    /// Something has not the form it must have: reported as an invalid request.
+    pub(crate) fn shape(&mut self, text: impl AsRef<str>) {
+        self.shapes.push(format!("{}{}", self.function, text.as_ref()));
+    }
+
+    /// A rule is broken: reported as an invalid function.
+    pub(crate) fn rule(&mut self, text: impl AsRef<str>) {
+        self.rules.push(format!("{}{}", self.function, text.as_ref()));
+    }
+
+    /// The first wrong form, and all broken rules.
+    pub(crate) fn into_parts(self) -> (Option<String>, Vec<String>) {
+        (self.shapes.into_iter().next(), self.rules)
+    }
+}
+
+/// A member by its name, whatever the case of its letters: SDKs do not agree on it.
+pub(crate) fn field<'o>(object: &'o Map<String, Value>, name: &str) -> Option<&'o Value> {
+    object.get(name).or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+/// Whether a member says something.
+pub(super) fn is_set(object: &Map<String, Value>, key: &str) -> bool {
+    match field(object, key) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    }
+}
+
+/// A text; `None` when it is absent or null.
+pub(crate) fn text<'o>(object: &'o Map<String, Value>, key: &str, problems: &mut Problems) -> Option<&'o str> {
+    match field(object, key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(_) => {
+            problems.shape(format!("{key} must be a string"));
+            None
+        }
+    }
+}
+
+/// A text that means nothing when it is empty. Expressions are not among those: an empty one would hold for
+/// everything, which nobody means who wrote one.
+pub(crate) fn optional<'o>(object: &'o Map<String, Value>, key: &str, problems: &mut Problems) -> Option<&'o str> {
+    text(object, key, problems).filter(|text| !text.is_empty())
+}
+
+pub(crate) fn object_at<'o>(
+    object: &'o Map<String, Value>,
+    key: &str,
+    problems: &mut Problems,
+) -> Option<&'o Map<String, Value>> {
+    match field(object, key) {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(inner)) => Some(inner),
+        Some(_) => {
+            problems.shape(format!("{key} must be an object"));
+            None
+        }
+    }
+}
+
+pub(super) fn whole(object: &Map<String, Value>, key: &str, problems: &mut Problems) -> Option<i64> {
+    match field(object, key) {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let number = value.as_i64();
+            if number.is_none() {
+                problems.shape(format!("{key} must be a whole number"));
+            }
+            number
+        }
+    }
+}
+
+/// Nanoseconds of a duration. The Kotlin SDK sends some within quotes of their own. The error is the text that Go's
+/// parser has for it.
+pub(crate) fn nanos(text: &str) -> Result<i64, String> {
+    duration::parse(unquoted(text)).map(|span| span.nanos).map_err(|_| format!("time: invalid duration {text:?}"))
+}
+
+pub(super) fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+/// The nanoseconds of a duration that may be absent; `refusal` makes the text of one that cannot be read.
+pub(super) fn length(
+    object: &Map<String, Value>,
+    key: &str,
+    problems: &mut Problems,
+    refusal: impl FnOnce(&str, &str) -> String,
+) -> Option<i64> {
+    let text = optional(object, key, problems)?;
+    match nanos(text) {
+        Ok(nanos) => Some(nanos),
+        Err(problem) => {
+            problems.rule(refusal(text, &problem));
+            None
+        }
+    }
+}
+
+/// A length of time that is not negative.
+pub(super) fn duration_of(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+/// How much of an expression a sync checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// That it has the form of an expression.
+    Form,
+    /// Also its types, and that it names nothing but the event.
+    Types,
+}
+
+/// An expression over the event that starts a run; `refusal` makes the text of one that does not compile.
+pub(crate) fn compiles(
+    expression: &str,
+    checked: Checked,
+    problems: &mut Problems,
+    refusal: impl FnOnce(&CompileError) -> String,
+) {
+    let compiled = match checked {
+        Checked::Form => Expression::parse(expression),
+        Checked::Types => Expression::compile(expression, Roots::Event),
+    };
+    if let Err(error) = compiled {
+        problems.rule(refusal(&error));
+    }
+}
