@@ -4,20 +4,25 @@
 //! for. Row, event and run are one transition, so a time is never fired for twice, and what passed while the server
 //! was down is known at the next start.
 
+mod chain;
+mod presence;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use inngest_core::event::EventBody;
-use inngest_core::{Function, FunctionId, Millis};
-use inngest_expr::cron;
+use inngest_core::{FunctionId, Millis};
 use inngest_state::{Change, CommitError, Requirement, StoreError, Tick, Transition};
 use tokio::sync::watch;
 
 use super::{Engine, Stage};
 use crate::plan::internal_event;
 use crate::routing;
-use crate::rules::CronTrigger;
+use chain::{Chain, Next};
+use presence::Presence;
 
 /// What becomes of the times of schedules that passed while the server was down or the machine asleep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,68 +36,78 @@ pub enum CronCatchup {
     None,
 }
 
-/// A time that is missed by more than this passed while nobody was there to fire it.
-const LATE: Duration = Duration::from_secs(5);
 /// The wall clock is looked at this often while there are schedules: it may be set, and a machine may sleep.
 const LOOK: Duration = Duration::from_secs(60);
 /// Pause after the store failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Times that one schedule fires for before others have their turn.
+const TURN: usize = 16;
 
 type Key = (FunctionId, Arc<str>);
 
-/// One schedule and how far it got.
-struct Chain {
-    function: Arc<Function>,
-    trigger: CronTrigger,
-    /// Fired up to here.
-    last: Millis,
+/// All schedules there are.
+struct Schedules {
+    chains: HashMap<Key, Chain>,
+    /// Others may be registered by now.
+    stale: bool,
+    presence: Presence,
+}
+
+impl Schedules {
+    fn new(now: Millis) -> Self {
+        Self { chains: HashMap::new(), stale: true, presence: Presence::begin(now) }
+    }
 }
 
 impl Engine {
     /// Fires schedules until the engine drains. While there are none, this sleeps.
     pub(super) async fn keep_schedules(self, mut stage: watch::Receiver<Stage>) {
-        let mut chains: HashMap<Key, Chain> = HashMap::new();
-        let mut stale = true;
+        let mut schedules = Schedules::new(self.ids().now());
         loop {
             let registered = self.inner.registered.notified();
-            let outcome = self.step(&mut chains, &mut stale).await;
-            let wait = match outcome {
-                Ok(Some(next)) => next.since(self.ids().now()).min(LOOK),
-                Ok(None) => Duration::MAX,
+            let wait = match self.look(&mut schedules).await {
+                Ok(next) => {
+                    let now = self.ids().now();
+                    let wait = next.map_or(Duration::MAX, |next| next.since(now).min(LOOK));
+                    schedules.presence.sleep(now, wait);
+                    wait
+                }
+                // Nothing is noted: after a long failure it is as if nobody had been there.
                 Err(error) => {
                     tracing::error!(%error, "schedules wait for the store");
                     RETRY
                 }
             };
             tokio::select! {
-                () = registered => stale = true,
+                () = registered => schedules.stale = true,
                 () = tokio::time::sleep(wait), if wait < Duration::MAX => {}
                 () = async { stage.wait_for(|stage| *stage > Stage::Open).await.map(drop).unwrap_or_default() } => return,
             }
         }
     }
 
-    /// Takes up what is registered, fires what is due, and tells when the next is.
-    async fn step(&self, chains: &mut HashMap<Key, Chain>, stale: &mut bool) -> Result<Option<Millis>, StoreError> {
-        if *stale {
-            *chains = self.load_chains().await?;
-            *stale = false;
+    /// Takes up what is registered, fires what is due, and tells when to look again; that may be at once.
+    async fn look(&self, schedules: &mut Schedules) -> Result<Option<Millis>, StoreError> {
+        let since = schedules.presence.wake(self.ids().now());
+        if schedules.stale {
+            schedules.chains = self.load_chains(&schedules.chains).await?;
+            schedules.stale = false;
         }
         let mut next: Option<Millis> = None;
         let mut gone = Vec::new();
-        for (key, chain) in chains.iter_mut() {
-            match self.fire_due(chain).await? {
+        for (key, chain) in &mut schedules.chains {
+            match self.take_turn(chain, since).await? {
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => gone.push(key.clone()),
             }
         }
-        gone.iter().for_each(|key| drop(chains.remove(key)));
+        gone.iter().for_each(|key| drop(schedules.chains.remove(key)));
         Ok(next)
     }
 
     /// The schedules of all active functions. A new one begins now; one that is gone is forgotten, so that it
     /// begins anew should it come back.
-    async fn load_chains(&self) -> Result<HashMap<Key, Chain>, StoreError> {
+    async fn load_chains(&self, before: &HashMap<Key, Chain>) -> Result<HashMap<Key, Chain>, StoreError> {
         let registry = self.registry();
         let now = self.ids().now();
         let mut known: HashMap<Key, Millis> = HashMap::new();
@@ -104,13 +119,16 @@ impl Engine {
         for (function, rules) in registry.active() {
             for trigger in &rules.schedules {
                 let key = (function.id, Arc::clone(&trigger.text));
-                let last = known.get(&key).copied().unwrap_or_else(|| {
-                    let schedule = Arc::clone(&trigger.text);
-                    changes.push(Change::PutTick(Tick { function: function.id, schedule, at: now }));
-                    now
-                });
-                let (function, trigger) = (Arc::clone(function), trigger.clone());
-                chains.insert(key, Chain { function, trigger, last });
+                let chain = |last| Chain::new(function.id, trigger.clone(), last);
+                let chain = match (known.get(&key), before.get(&key)) {
+                    (Some(last), Some(before)) => chain(*last).continues(before),
+                    (Some(last), None) => chain(*last),
+                    (None, _) => {
+                        changes.push(Change::PutTick(tick(function.id, &trigger.text, now)));
+                        chain(now)
+                    }
+                };
+                chains.insert(key, chain);
             }
         }
         let gone: HashSet<&Key> = known.keys().filter(|key| !chains.contains_key(*key)).collect();
@@ -122,45 +140,35 @@ impl Engine {
         Ok(chains)
     }
 
-    /// Fires a schedule for the times that have come; returns when it fires next, `None` when it never does.
-    async fn fire_due(&self, chain: &mut Chain) -> Result<Option<Millis>, StoreError> {
-        loop {
-            let Some(mut at) = chain.trigger.schedule.next(chain.last) else { return Ok(None) };
+    /// Fires a schedule for the times that have come, but not for too many at once; returns when its next turn is,
+    /// `None` when it never fires again.
+    async fn take_turn(&self, chain: &mut Chain, since: Millis) -> Result<Option<Millis>, StoreError> {
+        if let Some(skipped) = chain.settle(since, self.inner.parts.options.cron_catchup) {
+            self.commit_freely(vec![Change::PutTick(tick(chain.function, &chain.trigger.text, skipped))]).await?;
+        }
+        for _ in 0..TURN {
             let now = self.ids().now();
-            let fire_at = chain.fires(at);
-            if fire_at > now {
-                return Ok(Some(fire_at));
-            }
-            if now.since(fire_at) > LATE {
-                match self.inner.parts.options.cron_catchup {
-                    CronCatchup::All => {}
-                    CronCatchup::Latest => at = chain.latest(at, now),
-                    CronCatchup::None => {
-                        let latest = chain.latest(at, now);
-                        if now.since(chain.fires(latest)) > LATE {
-                            let function = chain.function.id;
-                            let schedule = Arc::clone(&chain.trigger.text);
-                            self.commit_freely(vec![Change::PutTick(Tick { function, schedule, at: latest })]).await?;
-                            chain.last = latest;
-                            continue;
-                        }
-                        at = latest;
+            match chain.next(now) {
+                Next::Never => return Ok(None),
+                Next::At(at) => return Ok(Some(at)),
+                Next::Now(at) => {
+                    if !self.fire(chain, at, now).await? {
+                        return Ok(None);
                     }
+                    chain.fired(at);
                 }
             }
-            if !self.fire(chain, at, now).await? {
-                return Ok(None);
-            }
-            chain.last = at;
         }
+        Ok(Some(self.ids().now()))
     }
 
-    /// Makes the event of a time; false when the function is not active any more, or has another schedule.
+    /// Makes the event of a time; false when the function is not active any more, or has not this
+    /// schedule.
     async fn fire(&self, chain: &Chain, at: Millis, now: Millis) -> Result<bool, StoreError> {
         let registry = self.registry();
-        let Some(function) = registry.function(&chain.function.id) else { return Ok(false) };
-        let schedules = registry.rules(&function.id).map_or(&[][..], |rules| &rules.schedules);
-        if !schedules.iter().any(|schedule| schedule.text == chain.trigger.text) {
+        let Some(function) = registry.function(&chain.function) else { return Ok(false) };
+        let rules = registry.rules(&chain.function);
+        if !rules.is_some_and(|rules| rules.schedules.iter().any(|schedule| schedule.text == chain.trigger.text)) {
             return Ok(false);
         }
         let event = internal_event::scheduled(&chain.trigger.text, at, self.ids(), now);
@@ -169,7 +177,7 @@ impl Engine {
         let EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
         // The time is the event's id and thereby the key: two schedules that meet start the function once.
         admits.push(routing::admission(&registry, function, &event, || &**body, now, self.ids()));
-        let tick = Tick { function: function.id, schedule: Arc::clone(&chain.trigger.text), at };
+        let tick = tick(function.id, &chain.trigger.text, at);
         let transition = Transition {
             require: vec![Requirement::Active(function.id, function.version)],
             changes: vec![Change::PutEvent(Box::new(event), admits), Change::PutTick(tick)],
@@ -185,22 +193,6 @@ impl Engine {
     }
 }
 
-impl Chain {
-    /// When the time `at` is fired for: with its jitter, which is always the same for the same time.
-    fn fires(&self, at: Millis) -> Millis {
-        let Some(jitter) = self.trigger.jitter else { return at };
-        let seed = format!("{}:{}:{}", self.function.id, self.trigger.text, at.0);
-        at.plus(cron::jitter_offset(&seed, jitter))
-    }
-
-    /// The latest time not before `at` that should have been fired for by now.
-    fn latest(&self, at: Millis, now: Millis) -> Millis {
-        let latest = self.trigger.schedule.latest(at, now).unwrap_or(at);
-        // With jitter its turn may still come.
-        if self.fires(latest) <= now {
-            latest
-        } else {
-            self.trigger.schedule.latest(at, Millis(latest.0 - 1)).unwrap_or(at)
-        }
-    }
+fn tick(function: FunctionId, schedule: &Arc<str>, at: Millis) -> Tick {
+    Tick { function, schedule: Arc::clone(schedule), at }
 }
