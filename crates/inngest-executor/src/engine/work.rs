@@ -93,6 +93,11 @@ impl Engine {
                 (Settled::Done, None)
             }
         };
+        let again =
+            committed.as_ref().is_some_and(|committed| committed.jobs.iter().any(|job| job.id == lease.item.id));
+        if matches!(lease.item.kind, JobKind::Gateway(_)) && settled == Settled::Done && !again {
+            self.inner.gateways.forget(&[lease.item.id]);
+        }
         self.inner.parts.queue.settle(lease, settled).await;
         crash::point("engine.after_settle");
         if let Some(committed) = committed {
@@ -141,10 +146,20 @@ impl Engine {
             return Ok(Done::Abandoned);
         };
         crash::point("engine.after_reply");
-        if let Ok(response) = &outcome {
-            self.inner.gateways.keep(item.id.run, response);
+        let done = self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await?;
+        if let (Done::Committed(committed), Ok(response)) = (&done, &outcome) {
+            self.keep_ops(item, response, &committed.jobs).await;
         }
-        self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await
+        Ok(done)
+    }
+
+    /// Keeps what the requests need that an answer asks for, before the queue hears of their jobs.
+    async fn keep_ops(&self, item: &QueueItem, response: &SdkResponse, jobs: &[QueueItem]) {
+        let kept = self.inner.gateways.keep(response, jobs);
+        // Whoever ended the run since the commit may have come too early to forget them.
+        if !kept.is_empty() && matches!(self.run(item.id.run).await, Ok(None)) {
+            self.inner.gateways.forget(&kept);
+        }
     }
 
     /// Makes the request of a step in place of the app.
@@ -166,13 +181,7 @@ impl Engine {
             }
             Err(problem) => Err(problem),
         };
-        let done =
-            self.conclude(item, dispatched, stage, |planning| plan::fetched(planning, report, outcome.clone())).await?;
-        let again = matches!(&done, Done::Committed(committed) if committed.jobs.iter().any(|job| job.id == item.id));
-        if !again && !matches!(done, Done::Abandoned) {
-            self.inner.gateways.forget(&[item.id]);
-        }
-        Ok(done)
+        self.conclude(item, dispatched, stage, |planning| plan::fetched(planning, report, outcome.clone())).await
     }
 
     /// Commits what follows from an answer, planned with what the store says.
