@@ -45,6 +45,15 @@ impl BodyError {
     }
 }
 
+/// A body that is a JSON object. Left to itself, serde reads a list too, as the members in their order: `[]` would be a
+/// request that leaves out everything.
+pub(crate) fn object<'b, T: serde::Deserialize<'b>>(body: &'b [u8]) -> serde_json::Result<T> {
+    if !body.is_empty() && !body.trim_ascii_start().starts_with(b"{") {
+        return Err(serde::de::Error::custom("invalid type: a JSON object is expected"));
+    }
+    serde_json::from_slice(body)
+}
+
 /// Reads and decodes a body of at most `max` bytes, counted after decoding.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, BodyError> {
     let raw = collect(body, max).await?;

@@ -20,6 +20,7 @@ mod register;
 mod rest;
 mod serve;
 mod v0;
+mod v2;
 
 pub use auth::Auth;
 pub use dev::{DevInfo, StartOptions};
@@ -40,6 +41,7 @@ use inngest_executor::engine::Engine;
 use tower_service::Service as _;
 
 use error::ApiError;
+use overrides::{StateBytes, Steps};
 
 /// What kind of server this is; SDKs compare it with what they expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,16 +150,16 @@ fn router(api: Api) -> Router {
     let signed = Router::new()
         .nest("/v1", v1.clone())
         .nest("/api/v1", v1)
-        .route("/v2/runs/{id}/rerun", post(rest::reruns::one))
-        .route("/api/v2/runs/{id}/rerun", post(rest::reruns::one))
+        .route("/v2/runs/{id}/rerun", post(v2::rerun))
+        .route("/api/v2/runs/{id}/rerun", post(v2::rerun))
         .route("/invoke/{slug}", post(invoke::invoke))
         .route("/v0/runs/{id}/actions", get(v0::actions))
         .route("/v0/runs/{id}/batch", get(v0::batch))
         .route("/v0/telemetry", post(v0::telemetry))
         .route("/fn/register", post(register::register))
         .route("/fn/remove", delete(register::remove))
-        .route("/fn/step-limit", post(overrides::set_steps).delete(overrides::reset_steps))
-        .route("/fn/state-size-limit", post(overrides::set_state).delete(overrides::reset_state))
+        .route("/fn/step-limit", post(overrides::set::<Steps>).delete(overrides::reset::<Steps>))
+        .route("/fn/state-size-limit", post(overrides::set::<StateBytes>).delete(overrides::reset::<StateBytes>))
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
     Router::new()
         .merge(signed)
@@ -173,6 +175,8 @@ fn router(api: Api) -> Router {
 async fn require_signing_key(State(api): State<Api>, request: Request<Body>, next: Next) -> Response<Body> {
     if api.auth.accepts(request.headers()) {
         next.run(request).await
+    } else if v2::has(request.uri().path()) {
+        v2::Error::unauthorised(request.headers()).into_response()
     } else {
         ApiError::new(401, "Authentication failed").into_response()
     }

@@ -12,90 +12,89 @@ use crate::{Api, body};
 const BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// Which limit a route is about.
-#[derive(Clone, Copy)]
-pub(crate) enum Limit {
-    Steps,
-    StateBytes,
+pub(crate) trait Limit {
+    /// In the texts of errors.
+    const NAME: &'static str;
+    /// What may be asked for at most.
+    const MAX: usize;
+    fn of(limits: RunLimits) -> usize;
+    fn with(limits: RunLimits, limit: usize) -> RunLimits;
 }
 
-pub(crate) async fn set_steps(
-    api: State<Api>,
-    query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(), ApiError> {
-    set(Limit::Steps, api, query, headers, body).await
+/// Steps of a run.
+pub(crate) struct Steps;
+
+impl Limit for Steps {
+    const NAME: &'static str = "step";
+    const MAX: usize = 10_000;
+
+    fn of(limits: RunLimits) -> usize {
+        limits.steps
+    }
+
+    fn with(limits: RunLimits, steps: usize) -> RunLimits {
+        RunLimits { steps, ..limits }
+    }
 }
 
-pub(crate) async fn set_state(
-    api: State<Api>,
-    query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(), ApiError> {
-    set(Limit::StateBytes, api, query, headers, body).await
+/// Bytes of a run's state.
+pub(crate) struct StateBytes;
+
+impl Limit for StateBytes {
+    const NAME: &'static str = "state size";
+    /// As `--max-run-state`.
+    const MAX: usize = 1 << 30;
+
+    fn of(limits: RunLimits) -> usize {
+        limits.state_bytes
+    }
+
+    fn with(limits: RunLimits, state_bytes: usize) -> RunLimits {
+        RunLimits { state_bytes, ..limits }
+    }
 }
 
-pub(crate) async fn reset_steps(
-    api: State<Api>,
-    query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(), ApiError> {
-    reset(Limit::Steps, api, query, headers, body).await
-}
-
-pub(crate) async fn reset_state(
-    api: State<Api>,
-    query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(), ApiError> {
-    reset(Limit::StateBytes, api, query, headers, body).await
-}
-
-async fn set(
-    which: Limit,
+pub(crate) async fn set<L: Limit>(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(), ApiError> {
     let fields = Fields::read(query, &headers, body).await?;
-    let function = fields.function()?;
-    let text = fields.get("limit");
-    let limit: usize = text.parse().map_err(|_| ApiError::bad_request(format!("Invalid limit: {text}")))?;
-    api.engine.override_limits(function, Some(with(which, api.engine.limits(function), limit)));
+    let text = fields.get("functionId");
+    let function = text.parse().map_err(|_| ApiError::bad_request(format!("Invalid function ID: {text}")))?;
+    let limit = limit(fields.get("limit"), L::MAX)?;
+    api.engine.override_limits(function, Some(L::with(api.engine.limits(function), limit)));
     Ok(())
 }
 
-async fn reset(
-    which: Limit,
+pub(crate) async fn reset<L: Limit>(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(), ApiError> {
     let fields = Fields::read(query, &headers, body).await?;
-    let function = fields.function()?;
+    let text = fields.get("functionId");
+    let unset = || ApiError::not_found(format!("No {} limit set for function: {text}", L::NAME));
+    // What is no id is the id of no function.
+    let function: FunctionId = text.parse().map_err(|_| unset())?;
     let (now, usual) = (api.engine.limits(function), api.engine.usual_limits());
-    let (of_now, of_usual, name) = match which {
-        Limit::Steps => (now.steps, usual.steps, "step"),
-        Limit::StateBytes => (now.state_bytes, usual.state_bytes, "state size"),
-    };
-    if of_now == of_usual {
-        return Err(ApiError::not_found(format!("No {name} limit set for function: {function}")));
+    if L::of(now) == L::of(usual) {
+        return Err(unset());
     }
-    let left = with(which, now, of_usual);
+    let left = L::with(now, L::of(usual));
     api.engine.override_limits(function, (left != usual).then_some(left));
     Ok(())
 }
 
-const fn with(which: Limit, limits: RunLimits, limit: usize) -> RunLimits {
-    match which {
-        Limit::Steps => RunLimits { steps: limit, ..limits },
-        Limit::StateBytes => RunLimits { state_bytes: limit, ..limits },
+fn limit(text: &str, max: usize) -> Result<usize, ApiError> {
+    let invalid = || ApiError::bad_request(format!("Invalid limit: {text}"));
+    let limit: usize = text.parse().map_err(|_| invalid())?;
+    if limit > max {
+        return Err(ApiError::bad_request(format!("Invalid limit: {text}; at most {max} is possible")));
     }
+    Ok(limit)
 }
 
 /// Fields of the query or of a form; the query goes first.
@@ -113,9 +112,18 @@ impl Fields {
     fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
+}
 
-    fn function(&self) -> Result<FunctionId, ApiError> {
-        let text = self.get("functionId");
-        text.parse().map_err(|_| ApiError::bad_request(format!("Invalid function ID: {text}")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_number_within_bounds() {
+        assert_eq!(limit("10000", Steps::MAX), Ok(10_000));
+        for text in ["10001", "-1", "x", "", "1.5", "99999999999999999999999"] {
+            let error = limit(text, Steps::MAX).unwrap_err();
+            assert!(error.status == 400 && error.text.starts_with(&format!("Invalid limit: {text}")), "{error:?}");
+        }
     }
 }

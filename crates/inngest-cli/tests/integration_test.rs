@@ -6,6 +6,8 @@
 mod cancels;
 #[path = "integration/checkpoints.rs"]
 mod checkpoints;
+#[path = "integration/bulk.rs"]
+mod bulk;
 #[path = "integration/cron.rs"]
 mod cron;
 #[path = "integration/defers.rs"]
@@ -34,6 +36,8 @@ mod replies;
 mod resync;
 #[path = "integration/retries.rs"]
 mod retries;
+#[path = "integration/rest.rs"]
+mod rest;
 #[path = "integration/routing.rs"]
 mod routing;
 #[path = "integration/steps.rs"]

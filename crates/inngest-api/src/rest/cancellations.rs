@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ACCOUNT, ENVIRONMENT, envelope, rfc3339, rfc3339_or_null};
-use crate::error::{ApiError, json_reply};
+use crate::error::ApiError;
 use crate::{Api, body};
 
 /// Clocks of callers may be ahead of ours by so much.
 const TOLERANCE: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// A misspelt bound must not become none.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Request {
     app_id: String,
     function_id: String,
@@ -35,7 +36,7 @@ struct Request {
 pub(crate) async fn create(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, BODY_BYTES_MAX).await?;
     let invalid = || ApiError::bad_request("Invalid cancellation request");
-    let request: Request = serde_json::from_slice(&body).map_err(|_| invalid())?;
+    let request: Request = body::object(&body).map_err(|_| invalid())?;
     let time = |text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => date::parse(text).map(Some).ok_or_else(invalid),
@@ -48,7 +49,7 @@ pub(crate) async fn create(State(api): State<Api>, headers: HeaderMap, body: Bod
         function: function.id,
         started_after: after,
         started_before: before,
-        condition: request.condition.filter(|text| !text.is_empty()),
+        condition: request.condition,
     };
     let done = api.engine.cancel_many(new).await.map_err(|error| match error {
         CancellationError::Store(error) => error.into(),
@@ -85,12 +86,12 @@ fn function<'r>(registry: &'r Registry, request: &Request) -> Option<&'r Arc<Fun
     })
 }
 
-/// A bare array.
+/// Those that count: not deleted, and not too old.
 pub(crate) async fn list(State(api): State<Api>) -> Result<Response<Body>, ApiError> {
     let registry = api.engine.registry();
-    let all = api.engine.history().cancellations().await?;
+    let all = api.engine.active_cancellations().await?;
     let shown = all.iter().map(|cancellation| render(cancellation, registry.function(&cancellation.function)));
-    Ok(json_reply(200, &shown.collect::<Value>()))
+    Ok(envelope(api.engine.ids(), &shown.collect::<Value>()))
 }
 
 pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {

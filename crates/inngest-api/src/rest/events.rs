@@ -10,7 +10,7 @@ use inngest_state::history::{EventFilter, EventRecord, RunFilter};
 use serde_json::{Value, json};
 
 use super::query::Query;
-use super::runs::{Shape, render as render_run};
+use super::runs::{Shape, render as render_run, schedule};
 use super::{ACCOUNT, ENVIRONMENT, envelope, payload, rfc3339};
 use crate::Api;
 use crate::error::ApiError;
@@ -51,8 +51,14 @@ pub(crate) async fn runs(State(api): State<Api>, Path(id): Path<String>) -> Resu
     let filter = RunFilter { event: Some(parse_id(&id)?), ascending: true, limit: 1_000, ..RunFilter::default() };
     let runs = api.engine.history().runs(filter).await?;
     let registry = api.engine.registry();
-    let data: Value = runs.iter().map(|run| render_run(run, &registry, Shape::WithOutput)).collect();
-    Ok(envelope(api.engine.ids(), &data))
+    let mut data: Vec<Value> = runs.iter().map(|run| render_run(run, &registry, Shape::WithOutput)).collect();
+    // All of them were started by one event.
+    if let Some(first) = runs.first()
+        && let Some(schedule) = schedule(&api, first).await?
+    {
+        data.iter_mut().for_each(|run| run["cron"] = schedule.clone());
+    }
+    Ok(envelope(api.engine.ids(), &Value::Array(data)))
 }
 
 fn parse_id(text: &str) -> Result<EventId, ApiError> {

@@ -15,9 +15,9 @@ use crate::{Api, body};
 #[derive(Deserialize)]
 struct Request<'b> {
     #[serde(default)]
-    target: Target,
+    target: Option<Target>,
     #[serde(borrow, default)]
-    metadata: Vec<Reported<'b>>,
+    metadata: Option<Vec<Reported<'b>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -37,11 +37,11 @@ pub(crate) async fn add(
 ) -> Result<(), ApiError> {
     let run = parse_id(&id)?;
     let body = body::read_whole(&headers, body, 2 * limits::METADATA_OF_RUN_BYTES_MAX).await?;
-    let request: Request<'_> = serde_json::from_slice(&body).map_err(|_| refused(MetadataError::Shape))?;
-    let step = request.target.step().map_err(refused)?;
+    let request: Request<'_> = body::object(&body).map_err(|_| refused(MetadataError::Shape))?;
+    let step = request.target.unwrap_or_default().step().map_err(refused)?;
     let scope = if step.is_some() { "step" } else { "run" };
-    let notes =
-        request.metadata.iter().map(|note| note.check(scope)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let notes = request.metadata.iter().flatten();
+    let notes = notes.map(|note| note.check(scope)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
     if api.engine.history().run_record(run).await?.is_none() {
         return Err(ApiError::not_found("Unable to find metadata target"));
     }

@@ -1,7 +1,8 @@
-//! `POST /v2/runs/{id}/rerun` and `POST /v1/reruns`: runs once more.
+//! `POST /v1/runs/{id}/rerun` and `POST /v1/reruns`: runs once more.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
+use bytes::Bytes;
 use http::{HeaderMap, Response};
 use inngest_core::{Millis, Payload, RunStatus, limits};
 use inngest_executor::engine::{FromStep, RerunError};
@@ -18,19 +19,49 @@ use crate::{Api, body};
 /// Runs that one request starts at most, unless it says less.
 const MANY_MAX: usize = 10_000;
 
+/// In both spellings. A field that is not known is refused: a rerun from a step must not become one from the start.
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct One<'b> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "from_step")]
     from_step: Option<Step<'b>>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Step<'b> {
+    #[serde(alias = "step_id")]
     step_id: String,
     #[serde(borrow)]
     input: Option<&'b RawValue>,
+}
+
+/// Why the body of a rerun cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadRerun {
+    #[error("{0}")]
+    Json(String),
+    #[error("Step ID is required")]
+    NoStep,
+}
+
+pub(crate) async fn body_of_one(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    body::read_whole(headers, body, limits::STEP_INPUT_BYTES_MAX).await
+}
+
+/// The step from which a run is to run again; `None`: from the start.
+pub(crate) fn from_step(body: &[u8]) -> Result<Option<FromStep>, BadRerun> {
+    let text = if body.iter().all(u8::is_ascii_whitespace) { &b"{}"[..] } else { body };
+    // Names stand within quotes in errors of v2.
+    let request: One<'_> = body::object(text).map_err(|error| BadRerun::Json(error.to_string().replace('`', "\"")))?;
+    match request.from_step {
+        None => Ok(None),
+        Some(step) if step.step_id.is_empty() => Err(BadRerun::NoStep),
+        Some(step) => Ok(Some(FromStep {
+            step: step.step_id,
+            input: step.input.map(|input| Payload::copy_from_slice(input.get().as_bytes())),
+        })),
+    }
 }
 
 pub(crate) async fn one(
@@ -40,24 +71,18 @@ pub(crate) async fn one(
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
     let run = parse_id(&id)?;
-    let body = body::read_whole(&headers, body, limits::STEP_INPUT_BYTES_MAX).await?;
-    let text = if body.iter().all(u8::is_ascii_whitespace) { &b"{}"[..] } else { &body };
-    let request: One<'_> = serde_json::from_slice(text)
-        .map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
-    let from = match request.from_step {
-        None => None,
-        Some(step) if step.step_id.is_empty() => return Err(ApiError::bad_request("Step ID is required")),
-        Some(step) => Some(FromStep {
-            step: step.step_id,
-            input: step.input.map(|input| Payload::copy_from_slice(input.get().as_bytes())),
-        }),
-    };
+    let body = body_of_one(&headers, body).await?;
+    let from = from_step(&body).map_err(|problem| match problem {
+        BadRerun::Json(text) => ApiError::bad_request(format!("Invalid rerun request: {text}")),
+        BadRerun::NoStep => ApiError::bad_request(problem.to_string()),
+    })?;
     let new = api.engine.rerun(run, from.as_ref()).await.map_err(refused)?;
     Ok(json_reply(200, &json!({ "data": { "runId": new.to_string() } })))
 }
 
+/// A misspelt bound must not become none.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Many {
     function_id: String,
     status: Vec<String>,
@@ -70,8 +95,8 @@ struct Many {
 /// runs that were scheduled before the request; all ended ones when no status is given.
 pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, 64 * 1024).await?;
-    let request: Many = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
+    let request: Many =
+        body::object(&body).map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
     let registry = api.engine.registry();
     let function = registry.by_slug(&request.function_id);
     let function = function.ok_or_else(|| ApiError::not_found("function not found"))?.id;
@@ -107,5 +132,38 @@ fn refused(error: RerunError) -> ApiError {
             ApiError::bad_request(error.to_string())
         }
         RerunError::Store(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_named_in_either_spelling_and_nothing_else_passes() {
+        for body in [
+            r#"{"fromStep":{"stepId":"b","input":[1]}}"#,
+            r#"{"from_step":{"step_id":"b","input":[1]}}"#,
+            r#"{"from_step":{"stepId":"b","input":[1]}}"#,
+        ] {
+            let from = from_step(body.as_bytes()).unwrap().expect("a step");
+            assert_eq!((from.step.as_str(), from.input.as_deref()), ("b", Some(&b"[1]"[..])), "{body}");
+        }
+        for body in ["", " ", "{}", r#"{"fromStep":null}"#] {
+            assert!(from_step(body.as_bytes()).unwrap().is_none(), "{body}");
+        }
+        for (body, text) in [
+            (r#"{"fromstep":{"stepId":"b"}}"#, "unknown field \"fromstep\""),
+            (r#"{"fromStep":{"id":"b"}}"#, "unknown field \"id\""),
+            (r#"{"fromStep":{"stepId":"b"},"from_step":{"stepId":"c"}}"#, "duplicate field"),
+            (r#"{"fromStep":"b"}"#, "invalid type"),
+            ("[]", "invalid type"),
+            (r#"{"fromStep":{}}"#, "Step ID is required"),
+            ("{", "EOF"),
+        ] {
+            let problem = from_step(body.as_bytes()).unwrap_err().to_string();
+            assert!(problem.starts_with(text), "{body}: {problem}");
+        }
+        assert!(serde_json::from_str::<Many>(r#"{"function_id":"f","queued_befor":"x"}"#).is_err());
     }
 }

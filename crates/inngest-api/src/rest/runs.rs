@@ -5,6 +5,7 @@ use axum::extract::{Path, RawQuery, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
+use inngest_core::event::SCHEDULED_TIMER;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
@@ -29,7 +30,19 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
     let id = parse_id(&id)?;
     let found = api.engine.history().run_record(id).await?;
     let run = found.ok_or_else(|| unknown(id))?;
-    Ok(envelope(api.engine.ids(), &render(&run, &api.engine.registry(), Shape::WithOutput)))
+    let mut shown = render(&run, &api.engine.registry(), Shape::WithOutput);
+    if let Some(schedule) = schedule(&api, &run).await? {
+        shown["cron"] = schedule;
+    }
+    Ok(envelope(api.engine.ids(), &shown))
+}
+
+/// The schedule that started a run.
+pub(super) async fn schedule(api: &Api, run: &RunRecord) -> Result<Option<Value>, ApiError> {
+    let Some(event) = run.event_ids.first().filter(|_| &*run.event_name == SCHEDULED_TIMER) else { return Ok(None) };
+    let Some(record) = api.engine.history().event(*event).await? else { return Ok(None) };
+    let event: Value = serde_json::from_slice(&record.body).unwrap_or_default();
+    Ok(Some(event["data"]["cron"].clone()).filter(Value::is_string))
 }
 
 pub(crate) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<(), ApiError> {

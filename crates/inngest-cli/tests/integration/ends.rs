@@ -173,7 +173,7 @@ async fn many_runs_are_cancelled_at_once() {
         assert_eq!(status(&world, event).await, if n < 3 { "Cancelled" } else { "Running" }, "{n}");
     }
     assert_eq!(status(&world, &other).await, "Running");
-    let listed = world.client().get("/v1/cancellations").await.unwrap();
+    let listed = world.client().get("/v1/cancellations").await.unwrap()["data"].clone();
     assert_eq!((listed.as_array().map(Vec::len), listed[0]["id"].as_str()), (Some(1), Some(&*id)));
     let delete = async |id: &str| {
         world.client().request("DELETE", &format!("/v1/cancellations/{id}"), &[], "").await.unwrap().status
@@ -182,7 +182,7 @@ async fn many_runs_are_cancelled_at_once() {
 }
 
 /// A time so much later than now, as RFC 3339.
-fn time_text(ahead: Duration) -> String {
+pub(crate) fn time_text(ahead: Duration) -> String {
     let at = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + ahead;
     let days = at.as_secs() / 86_400;
     // Civil date of a day number (Hinnant), enough for this century.

@@ -1,4 +1,9 @@
 //! Requests to cancel many runs: stored first, then worked on run by run, also after a restart.
+//!
+//! A request may reach a little into the future, because clocks differ, and a run that is scheduled now may be stored
+//! a little later. So a request is done when all runs have been looked at after the last one it can mean was stored.
+
+use std::time::Duration;
 
 use inngest_core::{FunctionId, Millis, RunStatus};
 use inngest_expr::event as content;
@@ -10,6 +15,10 @@ use super::Engine;
 
 /// Runs looked at between two notes of how far it went.
 const PAGE: usize = 200;
+/// A run is stored at most this long after the time at which it was scheduled.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// Requests older than this count no more and are removed.
+const KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Runs of a function that are to be cancelled.
 #[derive(Clone, Debug)]
@@ -35,9 +44,13 @@ pub enum CancellationError {
     Store(#[from] StoreError),
 }
 
+fn is_expired(cancellation: &Cancellation, now: Millis) -> bool {
+    now.since(cancellation.created_at) > KEPT
+}
+
 impl Engine {
     /// Cancels every run that the request names, and returns it with its id. It is on disk before the first run is
-    /// cancelled, and all are cancelled when this resolves.
+    /// cancelled, and all there are now are cancelled when this resolves; those still to come will be.
     pub async fn cancel_many(&self, new: NewCancellation) -> Result<Cancellation, CancellationError> {
         let NewCancellation { function, started_after, started_before, condition } = new;
         if let Some(text) = &condition {
@@ -54,8 +67,27 @@ impl Engine {
             cursor: None,
             done_at: None,
         };
-        self.commit_freely(vec![Change::PutCancellation(Box::new(cancellation.clone()))]).await?;
-        Ok(self.carry_out(cancellation).await?)
+        let mut changes: Vec<Change> = self.expired(now).await?.map(Change::RemoveCancellation).collect();
+        changes.push(Change::PutCancellation(Box::new(cancellation.clone())));
+        self.commit_freely(changes).await?;
+        let looked = self.look_at_all(cancellation).await?;
+        if looked.done_at.is_none() {
+            tokio::spawn(self.clone().carry_out(looked.clone()));
+        }
+        Ok(looked)
+    }
+
+    /// Requests that count: not deleted, and not too old.
+    pub async fn active_cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
+        let now = self.ids().now();
+        let mut all = self.history().cancellations().await?;
+        all.retain(|cancellation| !is_expired(cancellation, now));
+        Ok(all)
+    }
+
+    async fn expired(&self, now: Millis) -> Result<impl Iterator<Item = String>, StoreError> {
+        let all = self.history().cancellations().await?;
+        Ok(all.into_iter().filter(move |cancellation| is_expired(cancellation, now)).map(|expired| expired.id))
     }
 
     /// Removes a request from the list; runs it cancelled stay cancelled. False when it is unknown.
@@ -74,13 +106,28 @@ impl Engine {
             Err(error) => return tracing::error!(%error, "requests to cancel runs could not be read"),
         };
         for cancellation in open {
-            if let Err(error) = self.carry_out(cancellation).await {
-                tracing::error!(%error, "a request to cancel runs could not be carried out; it is tried again at the next start");
-            }
+            self.clone().carry_out(cancellation).await;
         }
     }
 
-    async fn carry_out(&self, mut cancellation: Cancellation) -> Result<Cancellation, StoreError> {
+    /// Looks at all runs until the request is done.
+    async fn carry_out(self, mut cancellation: Cancellation) {
+        while cancellation.done_at.is_none() {
+            let until = cancellation.started_before.plus(SETTLED_AFTER);
+            tokio::time::sleep(until.since(self.ids().now())).await;
+            cancellation = match self.look_at_all(cancellation).await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    tracing::error!(%error, "a request to cancel runs could not be carried out; it is tried again at the next start");
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Looks at each run there is once, from where an earlier process stopped.
+    async fn look_at_all(&self, mut cancellation: Cancellation) -> Result<Cancellation, StoreError> {
+        let began = self.ids().now();
         let condition = cancellation.condition.as_deref().map(|text| Expression::compile(text, Roots::Event));
         // It compiled when it was accepted; should it not any more, nothing is cancelled.
         let condition = condition.transpose().map_err(|error| StoreError::Other(error.to_string()))?;
@@ -101,12 +148,12 @@ impl Engine {
                     self.cancel(run.id).await?;
                 }
             }
-            match page.last() {
-                Some(last) => cancellation.cursor = Some(last.id),
-                None => cancellation.done_at = Some(self.ids().now()),
+            cancellation.cursor = page.last().map(|last| last.id);
+            if page.is_empty() && began >= cancellation.started_before.plus(SETTLED_AFTER) {
+                cancellation.done_at = Some(self.ids().now());
             }
             self.commit_freely(vec![Change::PutCancellation(Box::new(cancellation.clone()))]).await?;
-            if cancellation.done_at.is_some() {
+            if page.is_empty() {
                 return Ok(cancellation);
             }
         }
