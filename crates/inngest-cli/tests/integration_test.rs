@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "integration/bulk.rs"]
+mod bulk;
 #[path = "integration/cancels.rs"]
 mod cancels;
 #[path = "integration/checkpoints.rs"]
 mod checkpoints;
-#[path = "integration/bulk.rs"]
-mod bulk;
 #[path = "integration/cron.rs"]
 mod cron;
 #[path = "integration/defers.rs"]
@@ -32,12 +32,12 @@ mod operations;
 mod parallel;
 #[path = "integration/replies.rs"]
 mod replies;
+#[path = "integration/rest.rs"]
+mod rest;
 #[path = "integration/resync.rs"]
 mod resync;
 #[path = "integration/retries.rs"]
 mod retries;
-#[path = "integration/rest.rs"]
-mod rest;
 #[path = "integration/routing.rs"]
 mod routing;
 #[path = "integration/steps.rs"]

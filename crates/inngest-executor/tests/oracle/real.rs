@@ -18,7 +18,7 @@ use inngest_core::{App, Clock, Entropy, Event, EventId, Function, Ids, Millis, R
 use inngest_executor::apps::Registration;
 use inngest_executor::driver::http::HttpReply;
 use inngest_executor::driver::{CallError, CallRequest, Executor, Fetcher};
-use inngest_executor::engine::{Cancelled, Engine, FromStep, Options, Parts};
+use inngest_executor::engine::{Cancelled, CheckpointSource, Engine, FromStep, Options, Parts};
 use inngest_executor::gateway::FetchRequest;
 use inngest_executor::response::{RawReply, ReplyHeaders, SdkResponse, read_ops, understand};
 use inngest_queue::memory::MemoryQueue;
@@ -507,7 +507,9 @@ impl World {
             }
             Act::Checkpoint(op) => {
                 let ops = read_ops(json!([op.to_json()]).to_string().as_bytes()).expect("a valid op");
-                let outcome = engine.checkpoint(request.run, qi_id, Some(request.generation), ops).await;
+                let generation = Some(request.generation);
+                let source = CheckpointSource { queue_item: qi_id, generation, request: "" };
+                let outcome = engine.checkpoint(request.run, &source, ops).await;
                 if outcome.is_err() && engine.run(request.run).await.expect("the store works").is_some() {
                     self.say(format!("a checkpoint of {} was refused: {outcome:?}", request.run));
                 }
