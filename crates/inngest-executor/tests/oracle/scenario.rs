@@ -302,7 +302,11 @@ impl Writer<'_> {
             7 | 8 => {
                 let lifecycle = dice.one_in(5);
                 let event = if lifecycle { "inngest/function.finished" } else { *dice.pick(&AWAITED) };
+                // An invocation beside it in the same answer must find it waiting.
+                let invoked = lifecycle && dice.one_in(2);
+                let event = if invoked { "inngest/function.invoked" } else { event };
                 let condition = match dice.below(8) {
+                    _ if invoked => Condition::None,
                     _ if lifecycle => Condition::Of(dice.below(self.functions)),
                     0 | 1 => Condition::SameK,
                     2 => Condition::BigN,
