@@ -10,7 +10,7 @@ use inngest_expr::event as content;
 use inngest_expr::expression::{Anchors, Bindings, Expression, Roots};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef, WaitFor};
 use inngest_state::sqlite::{Options, SqliteStore};
-use inngest_state::{Admit, Change, Condition, Effect, EventWait, Store, Transition, When};
+use inngest_state::{Admit, Await, Awaited, Change, Condition, Effect, EventWait, Store, Transition};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -22,7 +22,7 @@ struct Waiting {
 }
 
 /// A condition that somebody waits with.
-struct Awaited {
+struct Waiter {
     job: JobId,
     expression: Expression,
     bindings: Bindings,
@@ -41,7 +41,7 @@ impl Waiting {
     }
 
     /// One run for each condition that compiles, which waits for an event of this name.
-    async fn wait(&self, name: &str, conditions: &[(String, String)]) -> Vec<Awaited> {
+    async fn wait(&self, name: &str, conditions: &[(String, String)]) -> Vec<Waiter> {
         let now = self.ids.now();
         let event = self.event("waits/start", "{}");
         let (mut awaited, mut admits, mut changes) = (Vec::new(), Vec::new(), Vec::new());
@@ -65,21 +65,23 @@ impl Waiting {
             let until = now.plus(Duration::from_secs(3_600));
             let waits = JobKind::Wait(step, WaitFor::Event);
             let item = QueueItem { due: until, ..QueueItem::new(job, self.function, waits, now) };
-            changes.extend([Change::RemoveJob(start.id), Change::PutJob(item, When::Unrecorded)]);
+            changes.push(Change::RemoveJob(start.id));
             // As the engine does it: what can never hold is not stored.
             let anchors = match expression.anchors(&bindings) {
                 Anchors::Never => None,
                 Anchors::Any => Some(None),
                 Anchors::OneOf(anchors) => Some(Some(anchors)),
             };
+            let mut what = Awaited::Nothing;
             if let Some(anchors) = anchors {
                 let stored = bindings.to_json().into();
                 let condition = Some(Condition { expression: text.as_str().into(), bindings: stored, anchors });
                 let (event, effect) = (name.into(), Effect::Resume);
                 let wait = EventWait { job, function: self.function, event, condition, until, effect };
-                changes.push(Change::PutWait(Box::new(wait)));
+                what = Awaited::Event { wait, since: Millis(i64::MAX), own: Arc::from([]) };
             }
-            awaited.push(Awaited { job, expression, bindings });
+            changes.push(Change::Await(Box::new(Await { job: item, awaited: what })));
+            awaited.push(Waiter { job, expression, bindings });
         }
         self.commit(vec![Change::PutEvent(Box::new(event), admits)]).await;
         self.commit(changes).await;
@@ -204,7 +206,7 @@ fn an_event_finds_whoever_it_is_meant_for() {
                 let mut awaited = waiting.wait(&name, &conditions).await;
                 for data in events {
                     let event = content::parse(body(&data).as_bytes()).expect("JSON");
-                    let holds = |one: &Awaited| one.expression.matches_bound(&one.bindings, &event, Millis(0));
+                    let holds = |one: &Waiter| one.expression.matches_bound(&one.bindings, &event, Millis(0));
                     let expected: BTreeSet<JobId> =
                         awaited.iter().filter(|one| holds(one) == Ok(true)).map(|one| one.job).collect();
                     let resumed = waiting.send(&name, &data).await;
