@@ -85,6 +85,8 @@ enum Key {
 #[derive(Clone, Debug)]
 struct Job {
     due: i64,
+    /// When it was made; stays over retries.
+    made: i64,
     attempt: u32,
     generation: u32,
     /// Changes whenever the job does, so that what was planned for its former state is void.
@@ -177,6 +179,8 @@ pub(crate) struct Model<'s> {
     events: BTreeMap<String, (Value, Vec<String>)>,
     keys: HashMap<(usize, String), i64>,
     waits: Vec<Wait>,
+    /// Events with the time of their receipt: label, name, body.
+    received: Vec<(i64, String, String, Value)>,
     signals: BTreeMap<String, (String, String)>,
     agenda: BTreeMap<(i64, u64), (Option<u64>, Happening)>,
     serial: u32,
@@ -206,6 +210,7 @@ impl<'s> Model<'s> {
             events: BTreeMap::new(),
             keys: HashMap::new(),
             waits: Vec::new(),
+            received: Vec::new(),
             signals: BTreeMap::new(),
             agenda: BTreeMap::new(),
             serial: 0,
@@ -483,6 +488,7 @@ impl<'s> Model<'s> {
         }
         let labels = starts.iter().map(|(function, _)| format!("f{function}({label})")).collect();
         self.events.insert(label.to_owned(), (plain(&body), labels));
+        self.received.push((self.now, label.to_owned(), name.clone(), body.clone()));
         self.resume_waits(&name, &body);
         for (function, forced) in starts {
             let correlation = invoked.as_ref().filter(|_| forced).map(|(_, waiter)| waiter.clone());
@@ -491,6 +497,20 @@ impl<'s> Model<'s> {
             let job = &self.runs[&run].jobs[&Key::Start];
             let (due, serial) = (job.due, job.serial);
             self.later(due, Happening::Due { run, job: Key::Start, serial });
+        }
+    }
+
+    /// The first event that came while the wait was on its way resumes it, unless it started the run.
+    fn look_back(&mut self, label: &str, step: &str, event: &str, condition: &Condition, since: i64) {
+        let run = &self.runs[label];
+        let first = run.original.as_deref().unwrap_or(label);
+        let found = self.received.iter().find(|(at, of, name, body)| {
+            let starts_it = first == format!("f{}({of})", run.function);
+            *at > since && name == event && !starts_it && condition.holds(&run.event, body)
+        });
+        if let Some(body) = found.map(|(.., body)| plain(body)) {
+            self.waits.retain(|wait| wait.run != label || wait.step.as_deref() != Some(step));
+            self.resume(label, step, body);
         }
     }
 
@@ -840,7 +860,9 @@ impl<'s> Model<'s> {
             }
             return self.finish(label, "Failed", failure.output, Some(failure.error));
         }
-        let mut outcome = Outcome::default();
+        // A wait looks back to when the app may have been about to report it.
+        let since = if job.attempt == 0 { job.made.max(call.begun - 1_000) } else { call.begun };
+        let mut outcome = Outcome { since: since.max(self.now - 5_001), ..Outcome::default() };
         let first = |op: &&Op| {
             let waits = matches!(op, Op::Later { step: Step { kind: Kind::Wait { .. }, .. }, .. });
             waits || matches!(op, Op::DeferAdd { .. } | Op::DeferAbort { .. })
@@ -867,7 +889,7 @@ impl<'s> Model<'s> {
                 op => self.add_op(label, &job, op, begin, &mut outcome),
             }
         }
-        let Outcome { recorded, planned, failure, complete, discover } = outcome;
+        let Outcome { recorded, planned, failure, complete, discover, .. } = outcome;
         if let Some(result) = complete {
             return self.finish(label, "Completed", Some(result), None);
         }
@@ -965,6 +987,9 @@ impl<'s> Model<'s> {
                     });
                 }
                 self.add_job(label, key, Job { due: now + timeout, ..work });
+                if is_new && *timeout > 0 {
+                    self.look_back(label, id, event, condition, outcome.since);
+                }
             }
             Kind::Signal { name, timeout, .. } => {
                 if is_new {
@@ -1164,6 +1189,8 @@ impl<'s> Model<'s> {
 /// What the ops of an answer came to.
 #[derive(Default)]
 struct Outcome {
+    /// Waits look back to then.
+    since: i64,
     recorded: Vec<String>,
     planned: usize,
     failure: Option<Failure>,
@@ -1197,6 +1224,7 @@ impl Job {
     fn new(due: i64) -> Self {
         Self {
             due,
+            made: due,
             attempt: 0,
             generation: 1,
             serial: 0,

@@ -146,7 +146,8 @@ impl<'c> Waits<'c> {
         own: &[EventId],
         now: Millis,
     ) -> rusqlite::Result<Option<EventId>> {
-        let candidates = self.recent.iter().filter(|recent| recent.at > since && recent.name == wait.event);
+        let is_recent = |recent: &&Recent| recent.at > since && now.since(recent.at) <= RECENT;
+        let candidates = self.recent.iter().filter(is_recent).filter(|recent| recent.name == wait.event);
         let candidates: Vec<EventId> = candidates.map(|recent| recent.id).filter(|id| !own.contains(id)).collect();
         for id in candidates {
             let Some((event, _)) = render::find(self.connection, id)? else { continue };

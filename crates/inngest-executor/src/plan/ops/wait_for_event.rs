@@ -53,12 +53,12 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Event), until);
     let function = job.function;
     let awaited = match condition {
-        // It can never hold: only the timeout is left.
-        None => Awaited::Nothing,
-        Some(condition) => {
+        Some(condition) if until > planning.now => {
             let wait = EventWait { job: id, function, event: event.into(), condition, until, effect: Effect::Resume };
             Awaited::Event { wait, since: about_to_wait(planning), own: Arc::clone(&planning.run.event_ids) }
         }
+        // It can never hold, or has no time to: only the timeout is left.
+        _ => Awaited::Nothing,
     };
     draft.wait(Await { job, awaited });
 }
