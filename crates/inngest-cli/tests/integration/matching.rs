@@ -219,9 +219,10 @@ async fn a_run_may_start_anew_from_a_sleep_or_a_failed_step() {
     assert_eq!((calls.len(), &*calls[0].step), (2, "step"), "a sleep is not run by the app: a call from the top");
     assert_eq!(calls[0].memo("a"), Some(&json!({ "error": { "message": "m", "name": "E" } })), "an error stays one");
     assert_eq!(calls[0].memo("nap"), None);
-    for (step, input, text) in
-        [("nope", json!([]), "rerun step not found"), ("a", json!({ "x": 1 }), "input is not a valid JSON array")]
-    {
+    for (step, input, text) in [
+        ("nope", json!([]), "Step not found in original run"),
+        ("a", json!({ "x": 1 }), "input is not a valid JSON array"),
+    ] {
         let reply = rerun(step, input).await;
         assert!(reply.status == 400 && reply.text().contains(text), "{step}: {}", reply.text());
     }
