@@ -137,6 +137,26 @@ fn a_condition_that_never_holds_leaves_only_the_timeout() {
 }
 
 #[test]
+fn an_event_that_is_odd_is_not_taken_for_an_empty_one() {
+    let deep = format!(r#"{{"data":{{"n":1,"deep":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let long = format!(r#"{{"data":{{"n":"{}"}}}}"#, "x".repeat(1 << 17));
+    for (event, bindings) in [(&*deep, Some("[1]")), ("not json", None), (&*long, None)] {
+        let mut model = Model::new();
+        model.run.events = Arc::from([inngest_core::Payload::from(event.to_owned())]);
+        let start = model.next().unwrap();
+        let opts = r#"{"timeout":"1h","if":"event.data.n == async.data.n"}"#;
+        model.work(&start, &mut |_| Ok(ops(vec![waiting("w", opts)])));
+        let kept = model.waits.values().next().map(|wait| wait.condition.as_ref().unwrap().bindings.to_string());
+        assert_eq!(kept.as_deref(), bindings, "{event:.40}");
+        if event == long {
+            assert!(model.error().contains("longer than 65536 bytes"), "{}", model.error());
+        } else {
+            assert_eq!(model.job("w").due, START.plus(Duration::from_secs(3600)));
+        }
+    }
+}
+
+#[test]
 fn a_joined_block_waits_for_waits_too() {
     let mut model = Model::new();
     let start = model.next().unwrap();
