@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inngest_core::event::EventBody;
-use inngest_core::{Event, FunctionId, Ids, Payload, StepId, SystemClock, SystemEntropy};
+use inngest_core::{Event, FunctionId, Ids, Millis, Payload, StepId, SystemClock, SystemEntropy};
 use inngest_expr::expression::{Anchors, Expression, Roots};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef, WaitFor};
 use inngest_state::sqlite::{Options, SqliteStore};
-use inngest_state::{Admit, Change, Condition, Effect, EventWait, Store, Transition, When};
+use inngest_state::{Admit, Await, Awaited, Change, Condition, Effect, EventWait, Store, Transition};
 use serde_json::json;
 
 /// Waits that are put with one commit.
@@ -91,7 +91,7 @@ impl Bench {
         }
     }
 
-    fn run(&self, event: &Event, index: usize, expression: &Expression) -> (Admit, [Change; 3]) {
+    fn run(&self, event: &Event, index: usize, expression: &Expression) -> (Admit, [Change; 2]) {
         let now = self.ids.now();
         let run = self.ids.run(event.id, now);
         let start = QueueItem::new(JobId::start(run), self.function, JobKind::Start, now);
@@ -126,8 +126,8 @@ impl Bench {
             deadline: None,
             cancel_on: Vec::new(),
         };
-        let changes =
-            [Change::RemoveJob(start.id), Change::PutJob(item, When::Unrecorded), Change::PutWait(Box::new(wait))];
+        let awaited = Awaited::Event { wait, since: Millis(i64::MAX), own: Arc::from([]) };
+        let changes = [Change::RemoveJob(start.id), Change::Await(Box::new(Await { job: item, awaited }))];
         (admit, changes)
     }
 
