@@ -94,6 +94,7 @@ pub fn admission_of<'b>(
         run,
         function: function.id,
         idempotency,
+        flow: None,
         correlation_id: None,
         job: QueueItem::new(JobId::start(run), function.id, JobKind::Start, now),
         deadline,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use inngest_core::{EventId, FunctionId, Millis, Payload, RunId, StepId};
 
+use crate::flow::Keys;
+
 /// Names a job: its run, and a hash of what it does there. The same work has the same id, so that
 /// planning it twice makes one job. Stable over retries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +70,12 @@ impl JobId {
         Self { run, key: hash("cancel on", &[&index.to_string()]) }
     }
 
+    /// The start of a run by events that were gathered under the id `gathering`.
+    #[must_use]
+    pub fn gathered(gathering: RunId) -> Self {
+        Self { run: gathering, key: hash("gathered", &[]) }
+    }
+
     /// The cancellation of a run by an event.
     #[must_use]
     pub fn cancel(run: RunId) -> Self {
@@ -129,6 +137,18 @@ pub enum JobKind {
     Deadline(Deadline),
     /// Cancels the run, because an event said so.
     Cancel,
+    /// Starts a run with the events that were gathered by then. The job belongs to no run: its id is that of what is
+    /// gathered.
+    Gathered(Gathering),
+}
+
+/// Why events are gathered before they start a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// The last one starts it (`debounce`).
+    Debounce,
+    /// All of them start it (`batchEvents`).
+    Batch,
 }
 
 /// Who does the work of a job.
@@ -187,6 +207,8 @@ pub struct QueueItem {
     /// Seconds by which the job goes before others of its function, as if its run were so much older;
     /// negative: after them.
     pub priority: i32,
+    /// The keys by which its run is limited.
+    pub keys: Keys,
     /// Zero-based attempt of this job.
     pub attempt: u32,
     /// From 1; +1 at each dispatch after the first. Fences late responses.
@@ -214,6 +236,7 @@ impl QueueItem {
             queued_at,
             due: queued_at,
             priority: 0,
+            keys: Keys::default(),
             attempt: 0,
             generation: 1,
             version: -1,
@@ -235,7 +258,9 @@ impl QueueItem {
     pub const fn work(&self) -> Work {
         match self.kind {
             JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => Work::Calls,
-            JobKind::Sleep(_) | JobKind::Wait(..) | JobKind::Deadline(_) | JobKind::Cancel => Work::Own,
+            JobKind::Sleep(_) | JobKind::Wait(..) | JobKind::Deadline(_) | JobKind::Cancel | JobKind::Gathered(_) => {
+                Work::Own
+            }
         }
     }
 
@@ -244,7 +269,7 @@ impl QueueItem {
     pub fn step(&self) -> Option<&StepRef> {
         match &self.kind {
             JobKind::Step(step) | JobKind::Sleep(step) | JobKind::Wait(step, _) | JobKind::Gateway(step) => Some(step),
-            JobKind::Start | JobKind::Discovery | JobKind::Deadline(_) | JobKind::Cancel => None,
+            JobKind::Start | JobKind::Discovery | JobKind::Deadline(_) | JobKind::Cancel | JobKind::Gathered(_) => None,
         }
     }
 }
@@ -269,6 +294,7 @@ mod tests {
             JobId::deadline(run, Deadline::Start),
             JobId::deadline(run, Deadline::Finish),
             JobId::cancel(run),
+            JobId::gathered(run),
         ];
         for (i, a) in ids.iter().enumerate() {
             assert!(ids[i + 1..].iter().all(|b| a != b && a.to_string() != b.to_string()));

@@ -1,23 +1,51 @@
 //! What must happen next, and in which order.
 //!
 //! Jobs are rows of the store; the queue is an index over those that are near. It orders them, holds
-//! leases and (later) dispatch-time limits such as concurrency and throttle. It may forget everything
+//! leases and dispatch-time limits such as concurrency and throttle. It may forget everything
 //! at any moment and be refilled from the store: nothing durable lives here.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod flow;
+pub mod gcra;
 pub mod item;
 pub mod memory;
 
-pub use item::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor, Work};
+pub use item::{Deadline, Gathering, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor, Work};
 
 use async_trait::async_trait;
+use inngest_core::{FunctionId, Millis, RunId};
+
+use flow::{Bucket, Concurrency, Dispatch, KeyValue, Keys};
 
 /// The right to work on one job. Held by exactly one worker until it is settled.
 #[derive(Debug)]
 pub struct Lease {
     /// The job, as last offered.
     pub item: QueueItem,
+    /// What to do with it.
+    pub errand: Errand,
+}
+
+/// What a lease is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// To do the job. Before a call is made, these must be stored: they say what its throttles count now.
+    Work(Vec<Token>),
+    /// The keys of its run are not those that its function has now: to find the new ones out, and offer the job
+    /// with them as a newer generation. Leased as [`Work::Own`].
+    Rekey,
+}
+
+/// What a bucket of a throttle, or of a rate limit, counts: durable, so that a limit holds over restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Of which limit.
+    pub bucket: Bucket,
+    /// For which value of its key.
+    pub key: KeyValue,
+    /// The theoretical arrival time, in nanoseconds since 1970 ([`gcra`]).
+    pub tat: i64,
 }
 
 /// How a lease ended.
@@ -25,16 +53,34 @@ pub struct Lease {
 pub enum Settled {
     /// The transition that ends the job, or puts it off, is committed.
     Done,
+    /// As done; and the app answered that it was too much, until this time if it said so.
+    Overloaded(Option<Millis>),
     /// Not worked on, or the work could not be committed: may be leased again at once.
     GivenBack,
 }
 
 /// An index over job rows.
 ///
-/// One job is leased at most once at a time, and never before it is due. Among due jobs, functions take
-/// turns; within a function the oldest run goes first. The two kinds of work do not wait for each other.
+/// One job is leased at most once at a time, and never before it is due. Due jobs of one kind of work take turns: first
+/// apps, then functions, then, within a function, the keys by which it is limited; under one key the oldest run goes
+/// first. What is held up by a limit holds up nobody whom the limit does not concern. The two kinds of work do not
+/// wait for each other, and flow control concerns calls only.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
+    /// The functions there are now, with their flow control. It counts at once, also for what waits and runs.
+    /// Functions that are not named have no limits.
+    async fn configure(&self, functions: Vec<(FunctionId, Dispatch)>);
+
+    /// What throttles count, as stored by an earlier process.
+    async fn restore(&self, tokens: Vec<Token>);
+
+    /// Runs that have started and not ended: they count where runs are limited. To be told at the start, and when a
+    /// function begins to limit its runs; runs that start later are known.
+    async fn occupy(&self, runs: Vec<StartedRun>);
+
+    /// Runs that have ended.
+    async fn ended(&self, runs: &[RunId]);
+
     /// Makes committed jobs known. A job that is known already is replaced when the offered generation is
     /// newer and ignored otherwise; one that is leased is kept aside until the lease is settled.
     async fn offer(&self, items: Vec<QueueItem>);
@@ -51,6 +97,78 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Jobs known and not leased, and jobs leased.
     async fn depth(&self) -> Depth;
+
+    /// What the jobs of a run wait for, as far as they are known here: those that are far away are not.
+    async fn explain(&self, run: RunId) -> Vec<Explanation>;
+}
+
+/// A run that has started and not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedRun {
+    /// Which run.
+    pub run: RunId,
+    /// Its function.
+    pub function: FunctionId,
+    /// The keys by which it is limited.
+    pub keys: Keys,
+}
+
+/// Why a job does not run, or that it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The job.
+    pub item: QueueItem,
+    /// What it waits for now. There may be more causes behind it.
+    pub cause: Cause,
+    /// When it should run, as far as that can be told.
+    pub expected: Option<Millis>,
+}
+
+/// What a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing: it is worked on.
+    Running,
+    /// Its time.
+    Later,
+    /// A free worker, and its turn; so many of its function and key go before it.
+    Turn {
+        /// Jobs before it.
+        ahead: usize,
+    },
+    /// One of those that run must end: a call, or a run where runs are limited.
+    Concurrency {
+        /// Which limit.
+        limit: Concurrency,
+        /// Whether it limits runs instead of calls.
+        of_runs: bool,
+        /// How many run.
+        in_use: u32,
+        /// Some of the runs that run.
+        holders: Vec<RunId>,
+        /// Jobs before it.
+        ahead: usize,
+    },
+    /// The time at which one more may start.
+    Throttle {
+        /// What counts.
+        bucket: Bucket,
+        /// When the next one may.
+        next: Millis,
+        /// Jobs before it.
+        ahead: usize,
+    },
+    /// Its app answered that it was too much.
+    Overload {
+        /// The end of the rest.
+        until: Millis,
+        /// Jobs before it.
+        ahead: usize,
+    },
+    /// Its function is paused.
+    Paused,
+    /// The keys of its run are being found out anew.
+    Keys,
 }
 
 /// Size of the index.

@@ -10,10 +10,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use inngest_core::{Clock, FunctionId, Millis};
+use inngest_core::{Clock, FunctionId, Millis, RunId};
 use tokio::sync::Notify;
 
-use crate::{Depth, JobId, Lease, Queue, QueueItem, Settled, Work};
+use crate::flow::Dispatch;
+use crate::{Depth, Errand, Explanation, JobId, Lease, Queue, QueueItem, Settled, StartedRun, Token, Work};
 
 /// The index of one process.
 pub struct MemoryQueue {
@@ -74,6 +75,18 @@ impl MemoryQueue {
 
 #[async_trait]
 impl Queue for MemoryQueue {
+    async fn configure(&self, _functions: Vec<(FunctionId, Dispatch)>) {}
+
+    async fn restore(&self, _tokens: Vec<Token>) {}
+
+    async fn occupy(&self, _runs: Vec<StartedRun>) {}
+
+    async fn ended(&self, _runs: &[RunId]) {}
+
+    async fn explain(&self, _run: RunId) -> Vec<Explanation> {
+        Vec::new()
+    }
+
     async fn offer(&self, items: Vec<QueueItem>) {
         let now = self.clock.now();
         let mut inner = self.lock();
@@ -234,7 +247,7 @@ impl Inner {
             let entry = Entry::Leased { generation: item.generation, next: None, withdrawn: false };
             self.entries.insert(item.id, entry);
             self.leased += 1;
-            leases.push(Lease { item });
+            leases.push(Lease { item, errand: Errand::Work(Vec::new()) });
         }
         (leases, self.later.first().map(|(due, _)| *due))
     }

@@ -58,6 +58,7 @@ async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {
         run,
         function,
         idempotency: None,
+        flow: None,
         correlation_id: None,
         deadline: None,
         cancel_on: Vec::new(),

@@ -121,6 +121,7 @@ impl Bench {
             run,
             function: self.function,
             idempotency: None,
+            flow: None,
             correlation_id: None,
             job: start.clone(),
             deadline: None,

@@ -549,7 +549,16 @@ impl Case<'_> {
     fn admission(&self, event: &Event, function: FunctionId, idempotency: Option<(Arc<str>, Millis)>) -> Admit {
         let run = self.ids.run(event.id, self.ids.now());
         let job = QueueItem::new(JobId::start(run), function, JobKind::Start, self.ids.now());
-        Admit { run, function, idempotency, correlation_id: None, job, deadline: None, cancel_on: Vec::new() }
+        Admit {
+            run,
+            function,
+            idempotency,
+            flow: None,
+            correlation_id: None,
+            job,
+            deadline: None,
+            cancel_on: Vec::new(),
+        }
     }
 
     async fn put_keyed(&self, key: &str, until: Millis, function: FunctionId) -> usize {

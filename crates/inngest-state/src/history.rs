@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus};
-use inngest_queue::QueueItem;
+use inngest_queue::flow::Skip;
+use inngest_queue::{Gathering, QueueItem};
 
 use crate::{AttemptRecord, Cancellation, Metadata, StepRecord, StoreError};
 
@@ -44,6 +45,36 @@ pub struct RunRecord {
     pub error: Option<Payload>,
     /// The first run in the chain of reruns that led to this one.
     pub original_run: Option<RunId>,
+    /// Why it never started.
+    pub skip: Option<Skip>,
+    /// How its events were gathered, if they were.
+    pub gathering: Option<Gathering>,
+}
+
+/// An event that started no run of a function that it matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkipRecord {
+    /// Which event.
+    pub event: EventId,
+    /// Of which function.
+    pub function: FunctionId,
+    /// Why.
+    pub reason: Skip,
+    /// The run of status `Skipped` that shows it, if the reason leaves one.
+    pub run: Option<RunId>,
+}
+
+/// Which skips to list.
+#[derive(Clone, Debug, Default)]
+pub struct SkipFilter {
+    /// Only those of this event.
+    pub event: Option<EventId>,
+    /// Only those of this function.
+    pub function: Option<FunctionId>,
+    /// Only those beyond this one, newest event first.
+    pub cursor: Option<(EventId, FunctionId)>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Which events to list.
@@ -66,7 +97,7 @@ pub struct EventFilter {
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Only these statuses; empty = all.
+    /// Only these statuses; empty = all but `Skipped`.
     pub statuses: Vec<RunStatus>,
     /// Only these functions; `None` = all.
     pub functions: Option<Vec<FunctionId>>,
@@ -114,6 +145,8 @@ pub trait History: Send + Sync + 'static {
     async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError>;
     /// Notes about one run and its steps, in the order in which they were reported.
     async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError>;
+    /// Events that started no run, newest first.
+    async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError>;
     /// Requests to cancel many runs, newest first.
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError>;
     /// Apps, archived ones too, by id.

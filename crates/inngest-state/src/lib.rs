@@ -15,14 +15,14 @@ pub mod transition;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use inngest_core::{App, Function, Millis, RunId};
-use inngest_queue::{JobId, QueueItem};
+use inngest_core::{App, Event, Function, FunctionId, Millis, Payload, RunId};
+use inngest_queue::{JobId, QueueItem, StartedRun, Token};
 
 pub use history::History;
 pub use run_state::{Defer, DeferStatus, RunState, StepMemo};
 pub use transition::{
     Admit, AttemptRecord, Await, Awaited, Cancellation, Change, Committed, Condition, Effect, EventWait, FinishRun,
-    Invoke, Metadata, Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
+    Hold, Invoke, Metadata, Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
 };
 
 /// Why the store could not do its work. Says nothing about the transition itself: it may be tried again.
@@ -70,6 +70,17 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
+/// Events that are gathered to start a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gathered {
+    /// Of which function.
+    pub function: FunctionId,
+    /// The one from which keys are evaluated: the only one, or the first of a batch.
+    pub event: Event,
+    /// How many there are.
+    pub count: usize,
+}
+
 /// The write side, and the reads of the hot path.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -104,6 +115,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// The last time each schedule has fired for.
     async fn ticks(&self) -> Result<Vec<Tick>, StoreError>;
+
+    /// What throttles count.
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
+
+    /// The runs of these functions that have started and not ended.
+    async fn started_runs(&self, functions: Vec<FunctionId>) -> Result<Vec<StartedRun>, StoreError>;
+
+    /// What an operator has stopped.
+    async fn holds(&self) -> Result<Vec<(FunctionId, Hold)>, StoreError>;
+
+    /// A document that the server keeps for its operator.
+    async fn document(&self, name: &str) -> Result<Option<Payload>, StoreError>;
+
+    /// What is gathered under this job; `None` when it is gone.
+    async fn gathered(&self, job: JobId) -> Result<Option<Gathered>, StoreError>;
 
     /// Waits for what is being written and closes the store; later calls get [`StoreError::Closed`].
     async fn close(&self);

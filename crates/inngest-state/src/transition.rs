@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_expr::expression::Anchor;
-use inngest_queue::{JobId, QueueItem, Resolution, StepRef};
+use inngest_queue::flow::{Admission, Skip};
+use inngest_queue::{JobId, QueueItem, Resolution, StepRef, Token};
 
 use crate::run_state::Defer;
 
@@ -125,10 +126,40 @@ pub enum Change {
     PutFunction(Box<Function>),
     /// Marks a function archived: no new runs; those that exist go on.
     ArchiveFunction(FunctionId, Millis),
+    /// Starts the run of events that were gathered, and forgets them. The job of the gathering is gone with it. Of the
+    /// flow control of the run only what follows on the gathering is looked at.
+    StartGathered(JobId, Box<Admit>),
+    /// Forgets what was gathered: its function is gone.
+    DropGathered(JobId),
+    /// What throttles count now; an earlier time never replaces a later one.
+    PutTokens(Vec<Token>),
+    /// A function makes no calls, or starts no new runs; or does so again.
+    PutHold(FunctionId, Option<Hold>),
+    /// Adds, replaces or removes a document that the server keeps for its operator.
+    PutDocument(Arc<str>, Option<Payload>),
 }
 
-/// A run to be started by an event, if nothing forbids it. Flow control that must be exact across crashes
-/// (rate limit, singleton, debounce, batch) joins here.
+/// What an operator has stopped of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hold {
+    /// Makes no calls; new runs wait.
+    PausedQueue = 1,
+    /// Makes no calls; new runs are skipped.
+    PausedSkip = 2,
+    /// Starts no new runs; those that exist go on.
+    Draining = 3,
+}
+
+impl Hold {
+    /// The hold of a stored code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::PausedQueue, Self::PausedSkip, Self::Draining].into_iter().find(|hold| *hold as u8 == code)
+    }
+}
+
+/// A run to be started by an event, if nothing forbids it.
 #[derive(Clone, Debug)]
 pub struct Admit {
     /// Id of the new run.
@@ -137,7 +168,9 @@ pub struct Admit {
     pub function: FunctionId,
     /// Starts the function only once per key until the time given.
     pub idempotency: Option<(Arc<str>, Millis)>,
-    /// Set when another run waits for this one.
+    /// What stands between the event and the run; `None` when nothing does but the key above.
+    pub flow: Option<Box<Admission>>,
+    /// Set when another run waits for this one: `<run id>.<step id>`.
     pub correlation_id: Option<Arc<str>>,
     /// Its first job.
     pub job: QueueItem,
@@ -203,8 +236,8 @@ pub struct Invoke {
     pub event: Event,
     /// The runs it starts.
     pub admits: Vec<Admit>,
-    /// The value of the step when the run is not started.
-    pub refusal: Payload,
+    /// The value of the step when the run is not started, and will not be.
+    pub refusal: fn(Skip) -> Payload,
 }
 
 /// Something that waits for an event.
@@ -426,6 +459,10 @@ pub struct Committed {
     pub jobs: Vec<QueueItem>,
     /// Jobs that were removed without being named: to be withdrawn from the queue.
     pub removed: Vec<JobId>,
-    /// Runs that were started.
+    /// Runs that were started, each with the event that did so; those of gathered events are not among them.
     pub admitted: Vec<(EventId, RunId)>,
+    /// Runs that ended.
+    pub ended: Vec<RunId>,
+    /// Events that started no run of a function that they matched.
+    pub skipped: Vec<(EventId, FunctionId, Skip)>,
 }

@@ -55,6 +55,7 @@ impl Waiting {
                 run,
                 function: self.function,
                 idempotency: None,
+                flow: None,
                 correlation_id: None,
                 job: start.clone(),
                 deadline: None,

@@ -194,7 +194,7 @@ fn pending_action(job: &QueueItem) -> Value {
 
 fn job_kind(job: &QueueItem) -> &'static str {
     match job.kind {
-        JobKind::Start => "start",
+        JobKind::Start | JobKind::Gathered(_) => "start",
         JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => "edge",
         JobKind::Sleep(_) => "sleep",
         JobKind::Wait(..) => "pause",

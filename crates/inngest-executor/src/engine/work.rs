@@ -125,6 +125,7 @@ impl Engine {
             JobKind::Deadline(deadline) => Some(plan::deadline(&ready, *deadline)),
             JobKind::Cancel => Some(plan::cancel_by_job(&ready)),
             JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => plan::before_call(&ready),
+            JobKind::Gathered(_) => return Ok(Done::Stale),
         };
         if let Some(transition) = without_call {
             return self.commit(transition, stage).await;

@@ -193,6 +193,7 @@ impl<'a> Draft<'a> {
             stack_current: u32::try_from(self.planning.run.steps.len()).unwrap_or(u32::MAX),
             due,
             priority: self.planning.item.priority,
+            keys: self.planning.item.keys.clone(),
             ..QueueItem::new(id, self.planning.item.function, kind, self.planning.now)
         }
     }

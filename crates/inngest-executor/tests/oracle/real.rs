@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use inngest_core::event::{Content, EventBody};
-use inngest_core::{App, Clock, Entropy, Event, EventId, Function, Ids, Millis, RunId, RunStatus};
+use inngest_core::{App, Clock, Entropy, Event, EventId, Function, FunctionId, Ids, Millis, Payload, RunId, RunStatus};
 use inngest_executor::apps::Registration;
 use inngest_executor::driver::http::HttpReply;
 use inngest_executor::driver::{CallError, CallRequest, Executor, Fetcher};
@@ -22,10 +22,10 @@ use inngest_executor::engine::{Cancelled, CheckpointSource, Engine, FromStep, Op
 use inngest_executor::gateway::FetchRequest;
 use inngest_executor::response::{RawReply, ReplyHeaders, SdkResponse, read_ops, understand};
 use inngest_queue::memory::MemoryQueue;
-use inngest_queue::{JobId, JobKind, QueueItem};
+use inngest_queue::{JobId, JobKind, QueueItem, StartedRun, Token};
 use inngest_state::history::{EventFilter, RunFilter, RunRecord};
 use inngest_state::sqlite::{self, SqliteStore};
-use inngest_state::{CommitError, Committed, History, RunState, Store, StoreError, Tick, Transition};
+use inngest_state::{CommitError, Committed, Gathered, History, Hold, RunState, Store, StoreError, Tick, Transition};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
@@ -373,7 +373,7 @@ fn kind(kind: &JobKind) -> Option<String> {
         JobKind::Sleep(step) => format!("sleep {}", step.id),
         JobKind::Wait(step, _) => format!("wait {}", step.id),
         JobKind::Gateway(step) => format!("gateway {}", step.id),
-        JobKind::Deadline(_) | JobKind::Cancel => return None,
+        JobKind::Deadline(_) | JobKind::Cancel | JobKind::Gathered(_) => return None,
     })
 }
 
@@ -605,6 +605,26 @@ impl Store for Patient {
 
     async fn ticks(&self) -> Result<Vec<Tick>, StoreError> {
         self.0.ticks().await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        self.0.tokens().await
+    }
+
+    async fn started_runs(&self, functions: Vec<FunctionId>) -> Result<Vec<StartedRun>, StoreError> {
+        self.0.started_runs(functions).await
+    }
+
+    async fn holds(&self) -> Result<Vec<(FunctionId, Hold)>, StoreError> {
+        self.0.holds().await
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Payload>, StoreError> {
+        self.0.document(name).await
+    }
+
+    async fn gathered(&self, job: JobId) -> Result<Option<Gathered>, StoreError> {
+        self.0.gathered(job).await
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@ use inngest_core::event::EventBody;
 use inngest_core::{Event, EventId, Function, Millis, Payload, RunId, RunStatus, StepId, limits};
 use inngest_expr::event;
 use inngest_expr::expression::{Anchors, Expression, Roots};
+use inngest_queue::flow::Skip;
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 
 use super::{Case, finish};
@@ -241,8 +242,7 @@ impl Case<'_> {
             let event = self.event("inngest/function.invoked");
             let admits = vec![self.admission(&event, self.function("child"), None)];
             let (job, child) = (job.clone(), admits[0].run);
-            let refusal = Payload::from(r#"{"error":{}}"#);
-            let awaited = Awaited::Run(Box::new(Invoke { run: child, event, admits, refusal }));
+            let awaited = Awaited::Run(Box::new(Invoke { run: child, event, admits, refusal: refused }));
             (child, Change::Await(Box::new(Await { job, awaited })))
         };
         let (child, first) = invoke();
@@ -259,7 +259,6 @@ impl Case<'_> {
 
     /// The key of its event has started the function before.
     async fn an_invoke_that_starts_nothing_is_answered(&self) {
-        let refusal = Payload::from(r#"{"error":{"name":"refused"}}"#);
         for resumed in [false, true] {
             let (run, start) = self.run("waits").await;
             let job = self.wait_job(run, WaitFor::Invoke);
@@ -268,12 +267,12 @@ impl Case<'_> {
             let key = Some(("waits/invoked-twice".into(), until));
             let admit = Admit { idempotency: key, ..self.admission(&event, self.function("child"), None) };
             let child = admit.run;
-            let invoke = Invoke { run: child, event, admits: vec![admit], refusal: refusal.clone() };
+            let invoke = Invoke { run: child, event, admits: vec![admit], refusal: refused };
             let awaited = Awaited::Run(Box::new(invoke));
             let waiting = Change::Await(Box::new(Await { job: job.clone(), awaited }));
             let committed = self.fenced(start, 1, vec![waiting]).await.expect("commits");
             let own = committed.jobs.iter().rfind(|made| made.id == job.id).expect("it waits");
-            let expected = resumed.then(|| Resolution::Value(refusal.clone()));
+            let expected = resumed.then(|| Resolution::Value(refused(Skip::Duplicate)));
             assert_eq!(own.resolution.as_deref(), expected.as_ref());
         }
     }
@@ -408,4 +407,8 @@ impl Case<'_> {
         self.commit(vec![Change::RemoveCancellation("B".into())]).await;
         assert_eq!(self.store.cancellations().await.expect("reads"), [done]);
     }
+}
+
+fn refused(skip: Skip) -> Payload {
+    format!(r#"{{"error":{{"name":"{}"}}}}"#, skip.as_str()).into()
 }

@@ -5,6 +5,7 @@
 
 use inngest_core::event::EventBody;
 use inngest_core::{App, AppId, Event, Function, FunctionId, Millis, RunId, RunStatus, StepId, limits};
+use inngest_queue::flow::Skip;
 use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
@@ -159,6 +160,11 @@ impl<'c> Statements<'c> {
                 Change::ArchiveApp(app, at) => archive_app(self.connection, *app, *at)?,
                 Change::PutFunction(function) => put_function(self.connection, function)?,
                 Change::ArchiveFunction(function, at) => archive_function(self.connection, *function, *at)?,
+                Change::StartGathered(..)
+                | Change::DropGathered(_)
+                | Change::PutTokens(_)
+                | Change::PutHold(..)
+                | Change::PutDocument(..) => {}
             }
         }
         Ok(Ok(committed))
@@ -330,7 +336,7 @@ impl<'c> Statements<'c> {
             Awaited::Run(invoke) => {
                 self.put_event(&invoke.event, &invoke.admits, now, committed)?;
                 if !committed.admitted.iter().any(|(_, run)| *run == invoke.run) {
-                    self.resume(job.id, &Resolution::Value(invoke.refusal.clone()), now, committed)?;
+                    self.resume(job.id, &Resolution::Value((invoke.refusal)(Skip::Duplicate)), now, committed)?;
                 }
             }
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
-use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
+use inngest_queue::flow::Keys;
+use inngest_queue::{Deadline, Gathering, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 use rusqlite::Row;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -44,6 +45,8 @@ pub(super) fn kind_code(kind: &JobKind) -> u8 {
         JobKind::Deadline(Deadline::Start) => 9,
         JobKind::Deadline(Deadline::Finish) => 10,
         JobKind::Cancel => 11,
+        JobKind::Gathered(Gathering::Debounce) => 12,
+        JobKind::Gathered(Gathering::Batch) => 13,
     }
 }
 
@@ -124,6 +127,8 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         (9, None) => JobKind::Deadline(Deadline::Start),
         (10, None) => JobKind::Deadline(Deadline::Finish),
         (11, None) => JobKind::Cancel,
+        (12, None) => JobKind::Gathered(Gathering::Debounce),
+        (13, None) => JobKind::Gathered(Gathering::Batch),
         _ => return Err(corrupt(3, "unknown kind of job")),
     };
     Ok(QueueItem {
@@ -133,6 +138,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         queued_at: Millis(row.get(13)?),
         due: Millis(row.get(6)?),
         priority: row.get(14)?,
+        keys: Keys::default(),
         attempt: row.get(7)?,
         generation: row.get(8)?,
         version: row.get(9)?,

@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use inngest_core::{App, Clock, Event, EventId, Function, Millis, RunId};
-use inngest_queue::{JobId, QueueItem};
+use inngest_core::{App, Clock, Event, EventId, Function, FunctionId, Millis, Payload, RunId};
+use inngest_queue::{JobId, QueueItem, StartedRun, Token};
 
-use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace};
+use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace, SkipFilter, SkipRecord};
 use crate::{
-    Awaited, Cancellation, Change, CommitError, Committed, Metadata, RunState, Store, StoreError, Tick, Transition,
+    Awaited, Cancellation, Change, CommitError, Committed, Gathered, Hold, Metadata, RunState, Store, StoreError, Tick,
+    Transition,
 };
 use hot_runs::HotRuns;
 use read::Readers;
@@ -130,6 +131,26 @@ impl Store for SqliteStore {
         self.readers.read(|db| db.ticks()).await
     }
 
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn started_runs(&self, _functions: Vec<FunctionId>) -> Result<Vec<StartedRun>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn holds(&self) -> Result<Vec<(FunctionId, Hold)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn document(&self, _name: &str) -> Result<Option<Payload>, StoreError> {
+        Ok(None)
+    }
+
+    async fn gathered(&self, _job: JobId) -> Result<Option<Gathered>, StoreError> {
+        Ok(None)
+    }
+
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close();
@@ -160,6 +181,10 @@ impl History for SqliteStore {
 
     async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
         self.readers.read(move |db| db.metadata(run)).await
+    }
+
+    async fn skips(&self, _filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
@@ -226,7 +251,12 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             | Change::PutApp(_)
             | Change::ArchiveApp(..)
             | Change::PutFunction(_)
-            | Change::ArchiveFunction(..) => {}
+            | Change::ArchiveFunction(..)
+            | Change::StartGathered(..)
+            | Change::DropGathered(_)
+            | Change::PutTokens(_)
+            | Change::PutHold(..)
+            | Change::PutDocument(..) => {}
         }
     }
 }

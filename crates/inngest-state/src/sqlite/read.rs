@@ -317,6 +317,8 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
         output: codec::payload(row, 7)?,
         error: codec::payload(row, 8)?,
         original_run: row.get::<_, Option<[u8; 16]>>(9)?.map(RunId::from_bytes),
+        skip: None,
+        gathering: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use inngest_core::sessions::{self, SessionError};
 use inngest_core::{Millis, Payload, RunStatus, canonical, limits};
+use inngest_queue::flow::Skip;
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
 use inngest_state::{Await, Awaited, Change, Invoke, Requirement, StepOp};
 use serde::Deserialize;
@@ -63,11 +64,22 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     admit.correlation_id = Some(correlation_id.into());
     let run = admit.run;
     admits.push(admit);
-    let refusal =
-        error("InngestInvokeError", "The function was not started: an event of the same id has done so before");
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Invoke), until);
-    draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal })) });
+    draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal: refused })) });
+}
+
+/// The value of the step when the function is not started.
+fn refused(skip: Skip) -> Payload {
+    match skip {
+        Skip::RateLimited => error("Error", "invoked function is rate limited"),
+        Skip::Singleton(_) => error("Error", "invoked function was skipped (singleton)"),
+        Skip::Paused => error("Error", "invoked function was skipped (paused)"),
+        Skip::Draining => error("Error", "invoked function was skipped (draining)"),
+        Skip::Duplicate | Skip::Debounced => {
+            error("InngestInvokeError", "The function was not started: an event of the same id has done so before")
+        }
+    }
 }
 
 /// The step fails at once; who listens for the end of the invoked function hears of it.

@@ -249,6 +249,7 @@ impl Model {
             JobKind::Wait(..) => Some(plan::resolve(planning, resolved(item))),
             JobKind::Deadline(deadline) => Some(plan::deadline(planning, deadline)),
             JobKind::Cancel => Some(plan::cancel_by_job(planning)),
+            JobKind::Gathered(_) => unreachable!("the job of no run"),
             JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => plan::before_call(planning),
         })
     }
