@@ -32,6 +32,15 @@ pub struct SdkResponse {
     pub reply: Reply,
 }
 
+impl SdkResponse {
+    /// Whether the app says that it is too much for it, and until when if it says that.
+    #[must_use]
+    pub fn overload(&self) -> Option<Option<Millis>> {
+        const TOO_MANY_REQUESTS: u16 = 429;
+        (self.status == TOO_MANY_REQUESTS || self.retry_at.is_some()).then_some(self.retry_at)
+    }
+}
+
 /// What a reply says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {

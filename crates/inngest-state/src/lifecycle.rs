@@ -29,7 +29,7 @@ pub fn body(event: &Event, ended: &Ended<'_>) -> Payload {
     out.extend_from_slice(b"{\"data\":{\"_inngest\":{\"status\":\"");
     out.extend_from_slice(ended.status.as_str().as_bytes());
     out.extend_from_slice(b"\"}");
-    if let Some(id) = ended.correlation_id {
+    if let Some(id) = ended.correlation_id.and_then(|ids| ids.split(',').next()) {
         out.extend_from_slice(b",\"correlation_id\":");
         canonical::write_string(&mut out, id);
     }

@@ -127,8 +127,9 @@ pub enum Change {
     /// Marks a function archived: no new runs; those that exist go on.
     ArchiveFunction(FunctionId, Millis),
     /// Starts the run of events that were gathered, and forgets them. The job of the gathering is gone with it. Of the
-    /// flow control of the run only what follows on the gathering is looked at.
-    StartGathered(JobId, Box<Admit>),
+    /// flow control of the run only what follows on the gathering is looked at. When it is skipped, steps that wait for
+    /// it have the value given.
+    StartGathered(JobId, Box<Admit>, fn(Skip) -> Payload),
     /// Forgets what was gathered: its function is gone.
     DropGathered(JobId),
     /// What throttles count now; an earlier time never replaces a later one.

@@ -1,11 +1,14 @@
 //! Syncs: what is registered changes in the store first, then in memory.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use inngest_core::{App, AppId};
+use inngest_core::{App, AppId, FunctionId};
+use inngest_queue::StartedRun;
+use inngest_queue::flow::Dispatch;
 use inngest_state::{Change, CommitError, StoreError, Transition};
 
-use super::Engine;
+use super::{Engine, Parts};
 use crate::apps::{self, RegisterError, Registered, Registration};
 use crate::registry::Registry;
 
@@ -87,11 +90,34 @@ impl Engine {
         self.read_definitions().await
     }
 
-    /// Brings the registry up to what is stored.
-    async fn read_definitions(&self) -> Result<(), StoreError> {
-        let (apps, functions) = self.inner.parts.store.definitions().await?;
-        let registry = Arc::new(Registry::build_in(apps, functions, &self.inner.parts.options.zone));
+    /// Brings the registry, and what the queue knows of it, up to what is stored.
+    pub(super) async fn read_definitions(&self) -> Result<(), StoreError> {
+        let registry = Arc::new(read_registry(&self.inner.parts).await?);
+        let dispatch: Vec<_> = registry.dispatch().collect();
+        let before: HashMap<_, _> = self.registry().dispatch().map(|(id, dispatch)| (id, dispatch.runs)).collect();
+        let newly_limited = |(id, dispatch): &&(FunctionId, Dispatch)| {
+            dispatch.runs.is_some() && before.get(id) != Some(&dispatch.runs)
+        };
+        let started = self.started_runs(dispatch.iter().filter(newly_limited)).await?;
+        self.inner.parts.queue.configure(dispatch).await;
+        self.inner.parts.queue.occupy(started).await;
         *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
         Ok(())
     }
+
+    /// The runs of these functions that count where runs are limited.
+    pub(super) async fn started_runs<'d>(
+        &self,
+        functions: impl Iterator<Item = &'d (FunctionId, Dispatch)>,
+    ) -> Result<Vec<StartedRun>, StoreError> {
+        let functions: Vec<FunctionId> =
+            functions.filter(|(_, dispatch)| dispatch.runs.is_some()).map(|(id, _)| *id).collect();
+        if functions.is_empty() { Ok(Vec::new()) } else { self.inner.parts.store.started_runs(functions).await }
+    }
+}
+
+/// What is registered, and what an operator has set, as stored.
+pub(super) async fn read_registry(parts: &Parts) -> Result<Registry, StoreError> {
+    let (apps, functions) = parts.store.definitions().await?;
+    Ok(Registry::build_in(apps, functions, &parts.options.zone))
 }

@@ -9,6 +9,7 @@ mod cancellations;
 mod checkpoint;
 mod cron;
 mod definitions;
+mod gathered;
 mod gateways;
 mod outside;
 mod rerun;
@@ -144,9 +145,9 @@ impl Engine {
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
         let now = parts.ids.now();
         parts.store.void_leases(now).await?;
-        let (apps, functions) = parts.store.definitions().await?;
+        let registry = definitions::read_registry(&parts).await?;
         let inner = Inner {
-            registry: RwLock::new(Arc::new(Registry::build_in(apps, functions, &parts.options.zone))),
+            registry: RwLock::new(Arc::new(registry)),
             registering: Mutex::new(()),
             registered: Notify::new(),
             gateways: Gateways::default(),
@@ -277,7 +278,7 @@ impl Engine {
 
     /// Tells the queue what a commit did. Jobs that are far away stay on disk until their time comes near.
     async fn publish(&self, committed: Committed) {
-        let Committed { mut jobs, removed, .. } = committed;
+        let Committed { mut jobs, removed, ended, .. } = committed;
         if !removed.is_empty() {
             self.inner.gateways.forget(&removed);
             self.inner.parts.queue.withdraw(&removed).await;
@@ -285,6 +286,9 @@ impl Engine {
         self.inner.timers.keep_near(&mut jobs, self.ids());
         if !jobs.is_empty() {
             self.inner.parts.queue.offer(jobs).await;
+        }
+        if !ended.is_empty() {
+            self.inner.parts.queue.ended(&ended).await;
         }
     }
 }

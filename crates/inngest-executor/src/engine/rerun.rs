@@ -104,8 +104,7 @@ impl Engine {
             Some(step) => (JobId::step(run, &step.id), JobKind::Step(step)),
             None => (JobId::start(run), JobKind::Start),
         };
-        let job = QueueItem::new(id, function.id, kind, now);
-        admit.job = QueueItem { due: now.max(starts_at), stack_current: known, ..job };
+        admit.job = QueueItem { id, kind, due: now.max(starts_at), stack_current: known, ..admit.job };
         Rerun {
             admit,
             events: original.event_ids.clone(),

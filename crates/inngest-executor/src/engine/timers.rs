@@ -11,7 +11,7 @@ use inngest_queue::{JobId, QueueItem};
 use inngest_state::StoreError;
 use tokio::sync::{Notify, watch};
 
-use super::{Engine, Stage};
+use super::{Engine, Parts, Stage};
 
 /// How far ahead jobs are kept in memory.
 const WINDOW: Duration = Duration::from_secs(30);
@@ -67,6 +67,7 @@ impl Engine {
     /// job read here cannot have been finished meanwhile.
     pub(super) async fn load_pending(&self) -> Result<(), StoreError> {
         let parts = &self.inner.parts;
+        self.load_limits().await?;
         let mut after = None;
         let mut count = 0;
         loop {
@@ -80,6 +81,17 @@ impl Engine {
         if count > 0 {
             tracing::info!(jobs = count, "picked up the jobs of an earlier process");
         }
+        Ok(())
+    }
+
+    /// Tells the queue which limits there are, and what counts for them.
+    async fn load_limits(&self) -> Result<(), StoreError> {
+        let Parts { store, queue, .. } = &self.inner.parts;
+        let dispatch: Vec<_> = self.registry().dispatch().collect();
+        let started = self.started_runs(dispatch.iter()).await?;
+        queue.configure(dispatch).await;
+        queue.restore(store.tokens().await?).await;
+        queue.occupy(started).await;
         Ok(())
     }
 

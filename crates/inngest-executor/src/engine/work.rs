@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use inngest_core::{Function, Millis, RunId, crash};
-use inngest_queue::{JobKind, Lease, QueueItem, Resolution, Settled, Work};
-use inngest_state::{Change, CommitError, Committed, Rejected, Requirement, RunState, StoreError, Transition};
+use inngest_queue::{Errand, JobKind, Lease, QueueItem, Resolution, Settled, Token, Work};
+use inngest_state::{Change, CommitError, Committed, Rejected, Requirement, RunState, StoreError, Transition, When};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::calls::Dispatch;
@@ -16,7 +16,7 @@ use crate::driver::{CallError, CallRequest};
 use crate::plan::{self, Known, Planning, Resolved};
 use crate::registry::Registry;
 use crate::response::{OpReport, SdkResponse};
-use crate::{gateway, request};
+use crate::{gateway, request, routing};
 
 /// A first call that takes longer than this makes its run `Running` at once; the answer of a faster one
 /// does so in its own transition, which saves a commit.
@@ -38,9 +38,11 @@ pub(super) struct Dispatched {
 struct Abandoned;
 
 /// What became of a job.
-enum Done {
+pub(super) enum Done {
     /// Its transition is committed.
     Committed(Committed),
+    /// As committed; and the app answered that it was too much, until this time if it said so.
+    Overloaded(Committed, Option<Millis>),
     /// Somebody else has ended it, or its run.
     Stale,
     /// The store refused it for a reason to plan anew with.
@@ -75,10 +77,11 @@ impl Engine {
     }
 
     async fn work(self, lease: Lease, place: Option<OwnedSemaphorePermit>, stage: watch::Receiver<Stage>) {
-        let outcome = AssertUnwindSafe(self.work_on(&lease.item, stage)).catch_unwind().await;
+        let outcome = AssertUnwindSafe(self.run_errand(&lease, stage)).catch_unwind().await;
         drop(place);
         let (settled, committed) = match outcome {
             Ok(Ok(Done::Committed(committed))) => (Settled::Done, Some(committed)),
+            Ok(Ok(Done::Overloaded(committed, until))) => (Settled::Overloaded(until), Some(committed)),
             Ok(Ok(Done::Stale | Done::Rejected(_))) => (Settled::Done, None),
             Ok(Ok(Done::Abandoned)) => (Settled::GivenBack, None),
             Ok(Err(error)) => {
@@ -95,7 +98,7 @@ impl Engine {
         };
         let again =
             committed.as_ref().is_some_and(|committed| committed.jobs.iter().any(|job| job.id == lease.item.id));
-        if matches!(lease.item.kind, JobKind::Gateway(_)) && settled == Settled::Done && !again {
+        if matches!(lease.item.kind, JobKind::Gateway(_)) && settled != Settled::GivenBack && !again {
             self.inner.gateways.forget(&[lease.item.id]);
         }
         self.inner.parts.queue.settle(lease, settled).await;
@@ -105,7 +108,35 @@ impl Engine {
         }
     }
 
-    async fn work_on(&self, item: &QueueItem, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
+    async fn run_errand(&self, lease: &Lease, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
+        match &lease.errand {
+            Errand::Work(_) if matches!(lease.item.kind, JobKind::Gathered(_)) => {
+                self.start_gathered(&lease.item, stage).await
+            }
+            Errand::Work(tokens) => self.work_on(&lease.item, tokens, stage).await,
+            Errand::Rekey => self.rekey(&lease.item, stage).await,
+        }
+    }
+
+    /// Finds out the keys by which a run is limited, after its function was registered with others.
+    async fn rekey(&self, item: &QueueItem, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
+        let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
+        let body = run.events.first().map_or(&b"{}"[..], |body| body);
+        let keys = routing::keys(&self.registry(), &item.function, body, self.ids().now());
+        let rekeyed = QueueItem { keys, generation: item.generation + 1, ..item.clone() };
+        let transition = Transition {
+            require: vec![Requirement::Generation(item.id, item.generation)],
+            changes: vec![Change::PutJob(rekeyed, When::Always)],
+        };
+        self.commit(transition, stage).await
+    }
+
+    async fn work_on(
+        &self,
+        item: &QueueItem,
+        tokens: &[Token],
+        stage: watch::Receiver<Stage>,
+    ) -> Result<Done, StoreError> {
         let Some(mut run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
         let mut registry = self.registry();
         if registry.function(&item.function).is_none() {
@@ -125,7 +156,7 @@ impl Engine {
             JobKind::Deadline(deadline) => Some(plan::deadline(&ready, *deadline)),
             JobKind::Cancel => Some(plan::cancel_by_job(&ready)),
             JobKind::Start | JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => plan::before_call(&ready),
-            JobKind::Gathered(_) => return Ok(Done::Stale),
+            JobKind::Gathered(_) => unreachable!("started with what was gathered"),
         };
         if let Some(transition) = without_call {
             return self.commit(transition, stage).await;
@@ -135,7 +166,7 @@ impl Engine {
         {
             return self.fetch(item, &report, dispatched, stage).await;
         }
-        if let Some(transition) = plan::first_call(&ready) {
+        if let Some(transition) = plan::before_dispatch(&ready, tokens) {
             match self.commit(transition, stage.clone()).await? {
                 Done::Committed(committed) => self.publish(committed).await,
                 done => return Ok(done),
@@ -148,10 +179,14 @@ impl Engine {
         };
         crash::point("engine.after_reply");
         let done = self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await?;
-        if let (Done::Committed(committed), Ok(response)) = (&done, &outcome) {
+        let Done::Committed(committed) = done else { return Ok(done) };
+        if let Ok(response) = &outcome {
             self.keep_ops(item, response, &committed.jobs).await;
         }
-        Ok(done)
+        Ok(match outcome.ok().and_then(|response| response.overload()) {
+            Some(until) => Done::Overloaded(committed, until),
+            None => Done::Committed(committed),
+        })
     }
 
     /// Keeps what the requests need that an answer asks for, before the queue hears of their jobs.
@@ -336,7 +371,7 @@ impl Engine {
 
     /// Commits what follows from a job. While the store fails the answer of the app is kept and tried again,
     /// so that no work is repeated when the store comes back.
-    async fn commit(&self, transition: Transition, mut stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
+    pub(super) async fn commit(&self, transition: Transition, mut stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
         let mut pause = COMMIT_RETRY_MIN;
         let transition = Arc::new(transition);
         let mut result = self.inner.parts.store.commit(Arc::clone(&transition)).await;

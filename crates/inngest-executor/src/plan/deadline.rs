@@ -4,7 +4,7 @@
 //! taken out does nothing, one that was extended is waited for anew.
 
 use inngest_core::Millis;
-use inngest_queue::{Deadline, JobId, JobKind, QueueItem};
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem, Token};
 use inngest_state::{Change, Requirement, Transition, When};
 
 use super::{Planning, cancel_by_job};
@@ -32,12 +32,22 @@ pub(super) fn is_missed(planning: &Planning<'_>) -> bool {
         .any(|deadline| at(planning, deadline).is_some_and(|at| at <= planning.now))
 }
 
-/// What must be stored before the first call of a run that must start or finish in time; `None` when nothing must.
+/// What must be stored before a call: that a run has started which must start or finish in time, and what its start
+/// counts for throttles. `None` when nothing must.
 #[must_use]
-pub fn first_call(planning: &Planning<'_>) -> Option<Transition> {
-    let rules = rules(planning).filter(|_| planning.run.started_at.is_none())?;
+pub fn before_dispatch(planning: &Planning<'_>, tokens: &[Token]) -> Option<Transition> {
+    let mut changes = first_call(planning);
+    if !tokens.is_empty() {
+        changes.push(Change::PutTokens(tokens.to_vec()));
+    }
+    let require = vec![Requirement::Generation(planning.item.id, planning.item.generation)];
+    (!changes.is_empty()).then_some(Transition { require, changes })
+}
+
+fn first_call(planning: &Planning<'_>) -> Vec<Change> {
+    let Some(rules) = rules(planning).filter(|_| planning.run.started_at.is_none()) else { return Vec::new() };
     if rules.start_within.is_none() && rules.finish_within.is_none() {
-        return None;
+        return Vec::new();
     }
     let Planning { run, item, now, .. } = *planning;
     let mut changes =
@@ -47,7 +57,7 @@ pub fn first_call(planning: &Planning<'_>) -> Option<Transition> {
         let job = QueueItem { due: now.plus(within), ..QueueItem::new(id, item.function, kind, now) };
         changes.push(Change::PutJob(job, When::Always));
     }
-    Some(Transition { require: vec![Requirement::Generation(item.id, item.generation)], changes })
+    changes
 }
 
 /// When the run must have got there; `None` when it did, or need not.

@@ -101,7 +101,8 @@ pub(super) fn end(
         let admits = routing::admit(registry, &event, now, ids);
         changes.push(Change::PutEvent(Box::new(event), admits));
     }
-    if let Some(parent) = run.correlation_id.as_deref().and_then(parent) {
+    // Several, when the events of several invocations were gathered.
+    for parent in run.correlation_id.as_deref().into_iter().flat_map(|ids| ids.split(',')).filter_map(parent) {
         changes.push(Change::Resume(parent, Resolution::Run(run.id)));
     }
     changes.insert(at, Change::FinishRun(Box::new(finish)));

@@ -70,7 +70,8 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
 }
 
 /// The value of the step when the function is not started.
-fn refused(skip: Skip) -> Payload {
+#[must_use]
+pub fn refused(skip: Skip) -> Payload {
     match skip {
         Skip::RateLimited => error("Error", "invoked function is rate limited"),
         Skip::Singleton(_) => error("Error", "invoked function was skipped (singleton)"),
