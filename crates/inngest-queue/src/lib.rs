@@ -4,6 +4,7 @@
 //! leases and dispatch-time limits such as concurrency and throttle. It may forget everything
 //! at any moment and be refilled from the store: nothing durable lives here.
 
+pub mod admission;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod flow;
