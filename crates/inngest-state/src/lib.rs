@@ -22,7 +22,7 @@ pub use history::History;
 pub use run_state::{Defer, DeferStatus, RunState, StepMemo};
 pub use transition::{
     Admit, AttemptRecord, Await, Awaited, Cancellation, Change, Committed, Condition, Effect, EventWait, FinishRun,
-    Hold, Invoke, Metadata, Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When,
+    Hold, Invoke, Metadata, Rejected, Requirement, Rerun, StepOp, StepRecord, Tick, Transition, When, invokers,
 };
 
 /// Why the store could not do its work. Says nothing about the transition itself: it may be tried again.
@@ -79,6 +79,8 @@ pub struct Gathered {
     pub event: Event,
     /// How many there are.
     pub count: usize,
+    /// The jobs that wait for the run: to be resumed if it is never to be.
+    pub invokers: Vec<JobId>,
 }
 
 /// The write side, and the reads of the hot path.
@@ -116,7 +118,7 @@ pub trait Store: Send + Sync + 'static {
     /// The last time each schedule has fired for.
     async fn ticks(&self) -> Result<Vec<Tick>, StoreError>;
 
-    /// What throttles count.
+    /// What throttles count, as far as it matters still.
     async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
 
     /// The runs of these functions that have started and not ended.

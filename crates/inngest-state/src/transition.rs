@@ -127,10 +127,10 @@ pub enum Change {
     /// Marks a function archived: no new runs; those that exist go on.
     ArchiveFunction(FunctionId, Millis),
     /// Starts the run of events that were gathered, and forgets them. The job of the gathering is gone with it. Of the
-    /// flow control of the run only what follows on the gathering is looked at. When it is skipped, steps that wait for
-    /// it have the value given.
+    /// flow control of the run only what follows on the gathering is looked at. If it forbids the run, those who wait
+    /// for it get this value for their step.
     StartGathered(JobId, Box<Admit>, fn(Skip) -> Payload),
-    /// Forgets what was gathered: its function is gone.
+    /// Forgets what was gathered, and its job: its function is gone.
     DropGathered(JobId),
     /// What throttles count now; an earlier time never replaces a later one.
     PutTokens(Vec<Token>),
@@ -171,7 +171,7 @@ pub struct Admit {
     pub idempotency: Option<(Arc<str>, Millis)>,
     /// What stands between the event and the run; `None` when nothing does but the key above.
     pub flow: Option<Box<Admission>>,
-    /// Set when another run waits for this one: `<run id>.<step id>`.
+    /// Set when another run waits for this one: `<run id>.<step id>` ([`invokers`]).
     pub correlation_id: Option<Arc<str>>,
     /// Its first job.
     pub job: QueueItem,
@@ -239,6 +239,25 @@ pub struct Invoke {
     pub admits: Vec<Admit>,
     /// The value of the step when the run is not started, and will not be.
     pub refusal: fn(Skip) -> Payload,
+}
+
+/// The jobs that wait for the run of this correlation id: `<run id>.<step id>`, or several of them with commas between
+/// when the events of several invokes were gathered. The id of a step may have commas too.
+#[must_use]
+pub fn invokers(correlation_id: &str) -> Vec<JobId> {
+    let mut invokers: Vec<(RunId, String)> = Vec::new();
+    for part in correlation_id.split(',') {
+        let begins = part.split_once('.').and_then(|(run, step)| Some((run.parse().ok()?, step.to_owned())));
+        match (begins, invokers.last_mut()) {
+            (Some(begins), _) => invokers.push(begins),
+            (None, Some((_, step))) => {
+                step.push(',');
+                step.push_str(part);
+            }
+            (None, None) => {}
+        }
+    }
+    invokers.into_iter().map(|(run, step)| JobId::wait(run, &StepId::from(&*step))).collect()
 }
 
 /// Something that waits for an event.
@@ -466,4 +485,24 @@ pub struct Committed {
     pub ended: Vec<RunId>,
     /// Events that started no run of a function that they matched.
     pub skipped: Vec<(EventId, FunctionId, Skip)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_correlation_id_names_whoever_waits() {
+        let (a, b) = ("01M85QRDBHC70063SSP1V76AAN", "01M85QRDBHC70063SSP1V76AAP");
+        let job = |run: &str, step: &str| JobId::wait(run.parse().unwrap(), &StepId::from(step));
+        for (text, expected) in [
+            (format!("{a}.step"), vec![job(a, "step")]),
+            (format!("{a}.s,{b}.t.u,{a}.v"), vec![job(a, "s"), job(b, "t.u"), job(a, "v")]),
+            (format!("{a}.s,t,{b}."), vec![job(a, "s,t"), job(b, "")]),
+            (String::new(), vec![]),
+            ("elsewhere".to_owned(), vec![]),
+        ] {
+            assert_eq!(invokers(&text), expected, "{text}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
-use inngest_queue::flow::Keys;
+use inngest_queue::flow::{Keys, Skip};
 use inngest_queue::{Deadline, Gathering, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor};
 use rusqlite::Row;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) type Result<T> = rusqlite::Result<T>;
 
 /// Columns of `jobs`, in the order of [`job`].
 pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, step_name, due, attempt, generation, \
-     version, plan_only, stack_current, plan_group, queued_at, priority, resolution";
+     version, plan_only, stack_current, plan_group, queued_at, priority, resolution, keys";
 
 /// Columns of `events`, in the order of [`event`].
 pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
@@ -48,6 +48,41 @@ pub(super) fn kind_code(kind: &JobKind) -> u8 {
         JobKind::Gathered(Gathering::Debounce) => 12,
         JobKind::Gathered(Gathering::Batch) => 13,
     }
+}
+
+pub(super) fn keys(row: &Row<'_>, column: usize) -> Result<Keys> {
+    Ok(row.get_ref(column)?.as_blob_or_null()?.map(Keys::from_bytes).unwrap_or_default())
+}
+
+pub(super) fn gathering_code(gathering: Gathering) -> u8 {
+    match gathering {
+        Gathering::Debounce => 1,
+        Gathering::Batch => 2,
+    }
+}
+
+pub(super) fn gathering(row: &Row<'_>, column: usize) -> Result<Gathering> {
+    match row.get(column)? {
+        1_u8 => Ok(Gathering::Debounce),
+        2 => Ok(Gathering::Batch),
+        _ => Err(corrupt(column, "unknown kind of gathering")),
+    }
+}
+
+/// The code of a skip, and the run that was in the way.
+pub(super) fn skip_codes(skip: Skip) -> (u8, Option<[u8; 16]>) {
+    let existing = match skip {
+        Skip::Singleton(run) => Some(run.to_bytes()),
+        Skip::Duplicate | Skip::RateLimited | Skip::Debounced | Skip::Paused | Skip::Draining => None,
+    };
+    (skip.code(), existing)
+}
+
+/// A skip, from the columns of its code and of the run that was in the way.
+pub(super) fn skip(row: &Row<'_>, code: usize, existing: usize) -> Result<Option<Skip>> {
+    let Some(found) = row.get::<_, Option<u8>>(code)? else { return Ok(None) };
+    let existing = row.get::<_, Option<[u8; 16]>>(existing)?.map(RunId::from_bytes);
+    Skip::from_code(found, existing).map(Some).ok_or_else(|| corrupt(code, "unknown reason of a skip"))
 }
 
 /// What a job was resolved with, as stored.
@@ -138,7 +173,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         queued_at: Millis(row.get(13)?),
         due: Millis(row.get(6)?),
         priority: row.get(14)?,
-        keys: Keys::default(),
+        keys: keys(row, 16)?,
         attempt: row.get(7)?,
         generation: row.get(8)?,
         version: row.get(9)?,

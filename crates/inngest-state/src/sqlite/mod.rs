@@ -4,12 +4,18 @@
 //! database transaction, and answers all of them after the one `fsync`. Reads never wait for it.
 //! Runs that are being worked on are kept in a bounded cache ([`hot_runs`]) that follows each commit.
 
+mod admission;
 mod apply;
 mod codec;
+mod events;
+mod gathering;
 mod hot_runs;
 mod open;
 mod read;
+mod read_flow;
+mod records;
 mod render;
+mod singletons;
 mod wait_tests;
 mod waits;
 mod writer;
@@ -59,6 +65,7 @@ pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Readers,
     hot: Arc<HotRuns>,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -74,8 +81,8 @@ impl SqliteStore {
         let (connection, lock) = open::open(options)?;
         let hot = Arc::new(HotRuns::new(options.hot_bytes_max));
         let readers = Readers::new(options.file());
-        let writer = Writer::spawn(connection, lock, Arc::clone(&hot), clock)?;
-        Ok(Self { writer: Arc::new(writer), readers, hot })
+        let writer = Writer::spawn(connection, lock, Arc::clone(&hot), Arc::clone(&clock))?;
+        Ok(Self { writer: Arc::new(writer), readers, hot, clock })
     }
 
     /// The lock file that tells other processes to keep away from `dir`.
@@ -132,23 +139,25 @@ impl Store for SqliteStore {
     }
 
     async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
-        Ok(Vec::new())
+        let now = self.clock.now();
+        self.readers.read(move |db| db.tokens(now)).await
     }
 
-    async fn started_runs(&self, _functions: Vec<FunctionId>) -> Result<Vec<StartedRun>, StoreError> {
-        Ok(Vec::new())
+    async fn started_runs(&self, functions: Vec<FunctionId>) -> Result<Vec<StartedRun>, StoreError> {
+        self.readers.read(move |db| db.started_runs(&functions)).await
     }
 
     async fn holds(&self) -> Result<Vec<(FunctionId, Hold)>, StoreError> {
-        Ok(Vec::new())
+        self.readers.read(|db| db.holds()).await
     }
 
-    async fn document(&self, _name: &str) -> Result<Option<Payload>, StoreError> {
-        Ok(None)
+    async fn document(&self, name: &str) -> Result<Option<Payload>, StoreError> {
+        let name = name.to_owned();
+        self.readers.read(move |db| db.document(&name)).await
     }
 
-    async fn gathered(&self, _job: JobId) -> Result<Option<Gathered>, StoreError> {
-        Ok(None)
+    async fn gathered(&self, job: JobId) -> Result<Option<Gathered>, StoreError> {
+        self.readers.read(move |db| db.gathered(job)).await
     }
 
     async fn close(&self) {
@@ -183,8 +192,8 @@ impl History for SqliteStore {
         self.readers.read(move |db| db.metadata(run)).await
     }
 
-    async fn skips(&self, _filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
-        Ok(Vec::new())
+    async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
+        self.readers.read(move |db| db.skips(&filter)).await
     }
 
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
@@ -252,6 +261,7 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             | Change::ArchiveApp(..)
             | Change::PutFunction(_)
             | Change::ArchiveFunction(..)
+            // The events of its run may have come long ago: they are read when it is worked on.
             | Change::StartGathered(..)
             | Change::DropGathered(_)
             | Change::PutTokens(_)

@@ -9,7 +9,11 @@ use super::{Options, SqliteStore};
 use crate::StoreError;
 
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_waits.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_waits.sql"),
+    include_str!("migrations/0003_flow_control.sql"),
+];
 
 /// Size of a database page: fewer, larger pages make a group commit cheaper.
 const PAGE_BYTES: u32 = 8192;
@@ -67,6 +71,7 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     if mode != "wal" {
         return Err(StoreError::Other(format!("journal mode WAL is not available here (got {mode})")));
     }
+    connection.set_prepared_statement_cache_capacity(32);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -4096)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

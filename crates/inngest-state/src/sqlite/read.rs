@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use inngest_core::{App, EventId, Function, FunctionId, Millis, RunId, StepId};
+use inngest_core::{App, EventId, Function, FunctionId, Millis, RunId, RunStatus, StepId};
+use inngest_queue::admission::AFTER_ANOTHER;
 use inngest_queue::{JobId, QueueItem};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
@@ -63,7 +64,7 @@ impl Readers {
 
 /// Queries on one snapshot.
 pub(super) struct Reader<'c> {
-    db: &'c Connection,
+    pub(super) db: &'c Connection,
 }
 
 impl Reader<'_> {
@@ -149,7 +150,8 @@ impl Reader<'_> {
         let mut statement = self
             .db
             .prepare_cached("SELECT timer FROM jobs WHERE timer IS NOT NULL AND timer > ?1 ORDER BY timer LIMIT 1")?;
-        Ok(statement.query_row([after.0], |row| row.get(0)).optional()?.map(Millis))
+        let next = statement.query_row([after.0], |row| row.get(0)).optional()?.map(Millis);
+        Ok(next.filter(|due| *due < AFTER_ANOTHER))
     }
 
     pub(super) fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError> {
@@ -197,10 +199,14 @@ impl Reader<'_> {
             return self.runs_of_event(event, filter);
         }
         let mut query = Query::new(format!("SELECT {RUN_COLUMNS} FROM runs WHERE 1"));
-        query.any("status", filter.statuses.iter().map(|status| Value::Integer(*status as i64)).collect(), true);
+        if filter.statuses.is_empty() {
+            query.and("status <> ?", Value::Integer(RunStatus::Skipped as i64));
+        } else {
+            query.any("status", filter.statuses.iter().map(|status| Value::Integer(*status as i64)).collect());
+        }
         if let Some(functions) = &filter.functions {
             let ids = functions.iter().map(|FunctionId(id)| Value::Blob(id.as_bytes().to_vec())).collect();
-            query.any("function_id", ids, false);
+            query.any("function_id", ids);
         }
         if let Some(after) = filter.started_after {
             query.and("started_at >= ?", Value::Integer(after.0));
@@ -300,8 +306,7 @@ impl Reader<'_> {
     }
 }
 
-const RUN_COLUMNS: &str =
-    "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run";
+const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering";
 
 fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
     let id = codec::run_id(row, 0)?;
@@ -317,13 +322,14 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
         output: codec::payload(row, 7)?,
         error: codec::payload(row, 8)?,
         original_run: row.get::<_, Option<[u8; 16]>>(9)?.map(RunId::from_bytes),
-        skip: None,
-        gathering: None,
+        skip: codec::skip(row, 10, 11)?,
+        gathering: row.get_ref(12)?.as_i64_or_null()?.map(|_| codec::gathering(row, 12)).transpose()?,
     })
 }
 
 fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+    let any = filter.statuses.is_empty() && run.status != RunStatus::Skipped;
+    (any || filter.statuses.contains(&run.status))
         && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
         && filter.started_after.is_none_or(|after| run.started_at.is_some_and(|at| at >= after))
         && filter.started_before.is_none_or(|before| run.started_at.is_some_and(|at| at <= before))
@@ -342,26 +348,26 @@ fn limit_of(limit: usize) -> i64 {
 }
 
 /// A `WHERE` that grows.
-struct Query {
-    text: String,
-    values: Vec<Value>,
+pub(super) struct Query {
+    pub(super) text: String,
+    pub(super) values: Vec<Value>,
 }
 
 impl Query {
-    fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         Self { text, values: Vec::new() }
     }
 
-    fn and(&mut self, condition: &str, value: Value) {
+    pub(super) fn and(&mut self, condition: &str, value: Value) {
         self.text.push_str(" AND ");
         self.text.push_str(condition);
         self.values.push(value);
     }
 
-    /// `column` is one of `values`; none of them means any when `empty_is_any`, else nothing.
-    fn any(&mut self, column: &str, values: Vec<Value>, empty_is_any: bool) {
+    /// `column` is one of `values`.
+    pub(super) fn any(&mut self, column: &str, values: Vec<Value>) {
         if values.is_empty() {
-            self.text.push_str(if empty_is_any { "" } else { " AND 0" });
+            self.text.push_str(" AND 0");
             return;
         }
         self.text.push_str(" AND ");
@@ -372,7 +378,7 @@ impl Query {
         self.values.extend(values);
     }
 
-    fn limit(&mut self, limit: usize) {
+    pub(super) fn limit(&mut self, limit: usize) {
         self.text.push_str(" LIMIT ?");
         self.values.push(Value::Integer(limit_of(limit)));
     }

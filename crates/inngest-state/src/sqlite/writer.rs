@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use inngest_core::{Clock, Millis, crash};
+use inngest_queue::admission;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +20,7 @@ const WAITING_MAX: usize = 16_384;
 /// Transitions of one database transaction; the rest waits for the next.
 const BATCH_MAX: usize = 1_024;
 
-/// Expired idempotency keys are removed in passing: so many after every such number of batches.
+/// Idempotency keys and counts of limits that have expired are removed in passing: so many after every such number of batches.
 const EXPIRE_EVERY: u32 = 256;
 const EXPIRE_ROWS: u32 = 4_096;
 
@@ -210,9 +211,13 @@ fn void_leases(connection: &Connection, now: Millis) -> rusqlite::Result<()> {
 }
 
 fn expire(connection: &Connection, now: Millis) {
-    let sql = "DELETE FROM idempotency WHERE (function_id, key) IN \
-               (SELECT function_id, key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
-    if let Err(error) = connection.execute(sql, rusqlite::params![now.0, EXPIRE_ROWS]) {
-        tracing::warn!(%error, "expired idempotency keys could not be removed");
+    let keys = "DELETE FROM idempotency WHERE (function_id, key) IN \
+                (SELECT function_id, key FROM idempotency WHERE expires_at <= ?1 LIMIT ?2)";
+    let tats = "DELETE FROM tats WHERE (kind, bucket, key) IN \
+                (SELECT kind, bucket, key FROM tats WHERE tat <= ?1 LIMIT ?2)";
+    for (sql, until) in [(keys, now.0), (tats, admission::nanoseconds(now))] {
+        if let Err(error) = connection.execute(sql, rusqlite::params![until, EXPIRE_ROWS]) {
+            tracing::warn!(%error, "what has expired could not be removed");
+        }
     }
 }

@@ -1,0 +1,76 @@
+//! Which run holds a singleton, and which runs wait until another has ended.
+//!
+//! A run that takes the place of another holds the singleton at once, so that the next one finds it; but its first job
+//! is due only when the other has ended, and everything that that one waited for itself. So of all runs of a key one at
+//! most can be worked on.
+
+use inngest_core::{FunctionId, Millis, RunId};
+use inngest_queue::flow::KeyValue;
+use inngest_queue::{JobId, QueueItem};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
+
+use super::codec;
+
+pub(super) struct Singletons<'c> {
+    /// Whether there may be any: without them the end of a run costs nothing here.
+    any: bool,
+    holder: Statement<'c>,
+    lock: Statement<'c>,
+    unlock: Statement<'c>,
+    follow: Statement<'c>,
+    predecessor: Statement<'c>,
+    pass_on: Statement<'c>,
+    successor: Statement<'c>,
+}
+
+impl<'c> Singletons<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let sql = |text: &str| connection.prepare(text);
+        Ok(Self {
+            any: sql("SELECT 1 FROM singletons UNION ALL SELECT 1 FROM successors LIMIT 1")?.exists([])?,
+            holder: sql("SELECT run_id FROM singletons WHERE function_id = ?1 AND key = ?2")?,
+            lock: sql("INSERT OR REPLACE INTO singletons (function_id, key, run_id) VALUES (?1,?2,?3)")?,
+            unlock: sql("DELETE FROM singletons WHERE run_id = ?1")?,
+            follow: sql("INSERT INTO successors (run_id, after_run, key, due) VALUES (?1,?2,?3,?4)")?,
+            predecessor: sql("DELETE FROM successors WHERE run_id = ?1 RETURNING after_run")?,
+            pass_on: sql("UPDATE successors SET after_run = ?2 WHERE after_run = ?1")?,
+            successor: sql("DELETE FROM successors WHERE after_run = ?1 RETURNING run_id, key, due")?,
+        })
+    }
+
+    pub(super) fn holder(&mut self, function: FunctionId, key: KeyValue) -> rusqlite::Result<Option<RunId>> {
+        let of = params![function.0.as_bytes(), key.0.to_be_bytes()];
+        self.holder.query_row(of, |row| codec::run_id(row, 0)).optional()
+    }
+
+    pub(super) fn lock(&mut self, function: FunctionId, key: KeyValue, run: RunId) -> rusqlite::Result<()> {
+        self.any = true;
+        self.lock.execute(params![function.0.as_bytes(), key.0.to_be_bytes(), run.to_bytes()])?;
+        Ok(())
+    }
+
+    /// The first job of a run becomes due when another run has ended.
+    pub(super) fn follow(&mut self, first: &QueueItem, after: RunId) -> rusqlite::Result<()> {
+        let JobId { run, key } = first.id;
+        self.follow.execute(params![run.to_bytes(), after.to_bytes(), key.cast_signed(), first.due.0])?;
+        Ok(())
+    }
+
+    /// A run has ended. Returns the job that waited for that, and when it is due.
+    pub(super) fn ended(&mut self, run: RunId) -> rusqlite::Result<Option<(JobId, Millis)>> {
+        if !self.any {
+            return Ok(None);
+        }
+        let ended = run.to_bytes();
+        self.unlock.execute([ended])?;
+        if let Some(before) = self.predecessor.query_row([ended], |row| codec::run_id(row, 0)).optional()? {
+            self.pass_on.execute(params![ended, before.to_bytes()])?;
+            return Ok(None);
+        }
+        let job = |row: &rusqlite::Row<'_>| {
+            let id = JobId { run: codec::run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() };
+            Ok((id, Millis(row.get(2)?)))
+        };
+        self.successor.query_row([ended], job).optional()
+    }
+}
