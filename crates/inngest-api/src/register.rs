@@ -41,13 +41,10 @@ pub(crate) async fn register(State(api): State<Api>, headers: HeaderMap, body: B
 
 async fn sync(api: &Api, registration: Registration) -> Result<(String, bool), RegisterError> {
     let (name, url) = (registration.app_name.clone(), registration.url.clone());
-    let (count, warnings) = (registration.functions.len(), registration.warnings.clone());
+    let count = registration.functions.len();
     let registered = api.engine.register(registration).await?;
     if registered.modified {
         tracing::info!(app = %name, %url, functions = count, "app synced");
-        for warning in warnings {
-            tracing::warn!(app = %name, "{warning}");
-        }
     }
     Ok((registered.app.to_string(), registered.modified))
 }

@@ -9,6 +9,7 @@ pub mod apps;
 mod config;
 pub mod driver;
 pub mod engine;
+pub mod flow_control;
 pub mod gateway;
 pub mod plan;
 pub mod registry;

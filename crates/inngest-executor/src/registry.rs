@@ -10,8 +10,28 @@ use inngest_core::function::Trigger;
 use inngest_core::{App, AppId, Function, FunctionId};
 use inngest_expr::cron::Zone;
 use inngest_expr::expression::{Expression, Roots};
+use inngest_queue::flow::Dispatch;
+use inngest_state::Hold;
 
+use crate::flow_control::document::Document;
 use crate::rules::Rules;
+
+/// What an operator has set, besides what apps register.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Time zone of schedules that name none.
+    pub zone: Zone,
+    /// Functions that are stopped.
+    pub holds: HashMap<FunctionId, Hold>,
+    /// Flow control that functions share.
+    pub flow_control: Document,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { zone: Zone::utc(), holds: HashMap::new(), flow_control: Document::default() }
+    }
+}
 
 /// Apps and functions known now.
 #[derive(Debug, Default)]
@@ -43,18 +63,18 @@ impl Registry {
     /// but no event matches them. A trigger whose expression does not compile never matches; a sync refuses it.
     #[must_use]
     pub fn build(apps: Vec<App>, functions: Vec<Function>) -> Self {
-        Self::build_in(apps, functions, &Zone::utc())
+        Self::build_in(apps, functions, &Settings::default())
     }
 
-    /// As [`Registry::build`]; schedules that name no time zone are in `zone`.
+    /// As [`Registry::build`], on a server that somebody operates.
     #[must_use]
-    pub fn build_in(apps: Vec<App>, functions: Vec<Function>, zone: &Zone) -> Self {
+    pub fn build_in(apps: Vec<App>, functions: Vec<Function>, settings: &Settings) -> Self {
         let mut registry = Self::default();
         for app in apps {
             registry.add_app(Arc::new(app));
         }
         for function in functions {
-            registry.add_function(Arc::new(function), zone);
+            registry.add_function(Arc::new(function), settings);
         }
         registry
     }
@@ -88,6 +108,17 @@ impl Registry {
     /// Active functions with their rules.
     pub fn active(&self) -> impl Iterator<Item = (&Arc<Function>, &Rules)> {
         self.functions.iter().zip(&self.rules).filter(|(function, _)| self.is_active(function))
+    }
+
+    /// What an operator has stopped of a function.
+    #[must_use]
+    pub fn hold(&self, id: &FunctionId) -> Option<Hold> {
+        self.rules(id).and_then(|rules| rules.hold)
+    }
+
+    /// What the queue must know of every function, archived ones too: their runs go on.
+    pub fn dispatch(&self) -> impl Iterator<Item = (FunctionId, Dispatch)> {
+        self.functions.iter().zip(&self.rules).map(|(function, rules)| (function.id, rules.dispatch(function)))
     }
 
     /// A function by slug; an active one is preferred to an archived one.
@@ -148,7 +179,7 @@ impl Registry {
         self.apps.push(app);
     }
 
-    fn add_function(&mut self, function: Arc<Function>, zone: &Zone) {
+    fn add_function(&mut self, function: Arc<Function>, settings: &Settings) {
         let index = self.functions.len();
         let active = function.archived_at.is_none();
         self.function_by_id.insert(function.id, index);
@@ -159,7 +190,7 @@ impl Registry {
         if self.is_active(&function) {
             self.index_triggers(index, &function.triggers);
         }
-        self.rules.push(Rules::of(&function, zone));
+        self.rules.push(Rules::of(&function, settings));
         self.functions.push(function);
     }
 

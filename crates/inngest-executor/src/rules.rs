@@ -8,10 +8,14 @@ use std::time::Duration;
 use inngest_core::Function;
 use inngest_core::function::Trigger;
 use inngest_expr::cron::{Schedule, Zone};
+use inngest_queue::flow::Dispatch;
+use inngest_state::Hold;
 use serde_json::{Map, Value};
 
 pub use crate::config::CancelOn;
 use crate::config::{Config, Problems, nanos};
+use crate::flow_control::Flow;
+use crate::registry::Settings;
 
 /// The rules of one function.
 #[derive(Debug, Default)]
@@ -24,6 +28,10 @@ pub struct Rules {
     pub finish_within: Option<Duration>,
     /// Schedules among its triggers, in declared order.
     pub schedules: Vec<CronTrigger>,
+    /// What limits when its runs start and go on; with what an operator adds.
+    pub flow: Flow,
+    /// What an operator has stopped of it.
+    pub hold: Option<Hold>,
 }
 
 /// A schedule that starts runs.
@@ -40,11 +48,21 @@ pub struct CronTrigger {
 impl Rules {
     /// Reads the configuration of a function.
     #[must_use]
-    pub fn of(function: &Function, default_zone: &Zone) -> Self {
+    pub fn of(function: &Function, settings: &Settings) -> Self {
         let object: Map<String, Value> = serde_json::from_slice(&function.config).unwrap_or_default();
-        let Config { cancel_on, start_within, finish_within } = Config::read(&object, &mut Problems::default());
-        let schedules = function.triggers.iter().filter_map(|trigger| CronTrigger::of(trigger, default_zone)).collect();
-        Self { cancel_on, start_within, finish_within, schedules }
+        let Config { mut flow, cancel_on, start_within, finish_within } =
+            Config::read(&object, &mut Problems::default());
+        settings.flow_control.add_to(&mut flow, &function.slug);
+        let schedule = |trigger| CronTrigger::of(trigger, &settings.zone);
+        let schedules = function.triggers.iter().filter_map(schedule).collect();
+        let hold = settings.holds.get(&function.id).copied();
+        Self { cancel_on, start_within, finish_within, schedules, flow, hold }
+    }
+
+    /// What the queue must know of their function.
+    #[must_use]
+    pub fn dispatch(&self, function: &Function) -> Dispatch {
+        self.flow.dispatch(function, self.hold)
     }
 }
 
@@ -78,7 +96,7 @@ mod tests {
             created_at: Millis(0),
             archived_at: None,
         };
-        Rules::of(&function, &Zone::utc())
+        Rules::of(&function, &Settings::default())
     }
 
     #[test]

@@ -197,14 +197,10 @@ impl Apps {
     /// Applies a sync that came in the answer: the same way as one that is pushed.
     async fn register(&mut self, url: &str, registration: Registration) -> Result<(), StoreError> {
         let (app, functions) = (registration.app_name.clone(), registration.functions.len());
-        let warnings = registration.warnings.clone();
         match self.engine.register(registration).await {
             Ok(registered) => {
                 if registered.modified {
                     tracing::info!(%app, %url, functions, "app synced");
-                    for warning in warnings {
-                        tracing::warn!(%app, "{warning}");
-                    }
                 }
                 self.accepted(url).await
             }

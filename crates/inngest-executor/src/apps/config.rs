@@ -10,20 +10,16 @@ use serde_json::{Map, Value};
 
 use super::wire::canonical;
 use super::{FunctionDefinition, url};
-use crate::config::{self, Checked, Config, Problems, compiles, field, nanos, optional, text};
+use crate::config::{Checked, Config, Problems, compile, field, nanos, optional, text};
 
 /// Spread of a schedule.
 const JITTER_MIN: Duration = Duration::from_secs(1);
 const JITTER_MAX: Duration = Duration::from_secs(300);
 
 /// Reads one element of `functions`; what is wrong with it is among `problems` afterwards.
-pub(super) fn function(
-    value: &Value,
-    problems: &mut Problems,
-    warnings: &mut Vec<String>,
-) -> Option<FunctionDefinition> {
+pub(super) fn function(value: &Value, problems: &mut Problems) -> Option<FunctionDefinition> {
     let Value::Object(object) = value else {
-        problems.shape("a function must be an object");
+        problems.kind("a function", "an object", value);
         return None;
     };
     let name = text(object, "name", problems).unwrap_or_default();
@@ -38,10 +34,6 @@ pub(super) fn function(
     let triggers = triggers(object, problems);
     Config::read(object, problems);
     let step = step(object, problems)?;
-    let unheeded = config::not_acted_on(object).join(", ");
-    if !unheeded.is_empty() {
-        warnings.push(format!("{slug}: registered, but not acted on by this version yet: {unheeded}"));
-    }
     Some(FunctionDefinition {
         slug: slug.into(),
         name: name.into(),
@@ -62,8 +54,8 @@ fn triggers(object: &Map<String, Value>, problems: &mut Problems) -> Vec<Trigger
     let items = match field(object, "triggers") {
         None | Some(Value::Null) => return Vec::new(),
         Some(Value::Array(items)) => items,
-        Some(_) => {
-            problems.shape("triggers must be an array");
+        Some(value) => {
+            problems.kind("triggers", "an array", value);
             return Vec::new();
         }
     };
@@ -74,7 +66,7 @@ fn triggers(object: &Map<String, Value>, problems: &mut Problems) -> Vec<Trigger
     let mut triggers: Vec<Trigger> = Vec::with_capacity(items.len().min(limits::TRIGGERS_PER_FUNCTION_MAX));
     for item in items {
         let Value::Object(item) = item else {
-            problems.shape("a trigger must be an object");
+            problems.kind("a trigger", "an object", item);
             continue;
         };
         let Some(trigger) = trigger(item, problems) else { continue };
@@ -94,7 +86,7 @@ fn triggers(object: &Map<String, Value>, problems: &mut Problems) -> Vec<Trigger
 }
 
 fn trigger(item: &Map<String, Value>, problems: &mut Problems) -> Option<Trigger> {
-    match (optional(item, "event", problems), optional(item, "cron", problems)) {
+    match (optional(item, "triggers.event", problems), optional(item, "triggers.cron", problems)) {
         (Some(_), Some(_)) => problems.rule("A trigger cannot have both an event and a cron trigger"),
         (None, None) => problems.rule("A trigger must supply an event name or a cron schedule"),
         (Some(name), None) => {
@@ -102,16 +94,16 @@ fn trigger(item: &Map<String, Value>, problems: &mut Problems) -> Option<Trigger
                 let max = limits::TRIGGER_BYTES_MAX;
                 problems.rule(format!("event name is too long. maximum length is {max} characters"));
             }
-            let expression = text(item, "expression", problems);
+            let expression = text(item, "triggers.expression", problems);
             if let Some(expression) = expression {
                 let refusal = |error: &_| format!("invalid trigger expression on '{name}': {error}");
-                compiles(expression, Checked::Types, problems, refusal);
+                compile(expression, Checked::Types, problems, refusal);
             }
             return Some(Trigger::Event { name: name.into(), expression: expression.map(Arc::from) });
         }
         (None, Some(schedule)) => {
             check_cron(schedule, problems);
-            let jitter = optional(item, "jitter", problems);
+            let jitter = optional(item, "triggers.jitter", problems);
             if let Some(jitter) = jitter {
                 check_jitter(jitter, problems);
             }
@@ -164,18 +156,18 @@ fn step(object: &Map<String, Value>, problems: &mut Problems) -> Option<Step> {
         problems.rule(ONE);
         return None;
     };
-    if optional(step, "name", problems).is_none() {
+    if optional(step, "steps.name", problems).is_none() {
         problems.rule("the step's name is required");
     }
     let Some(Value::Object(runtime)) = field(step, "runtime") else {
         problems.rule("the step's runtime is required");
         return None;
     };
-    let kind = text(runtime, "type", problems).unwrap_or_default();
+    let kind = text(runtime, "steps.runtime.type", problems).unwrap_or_default();
     if !["", "http", "ws"].iter().any(|known| kind.eq_ignore_ascii_case(known)) {
         problems.rule(format!("runtime type {kind:?} is unknown: http or ws is expected"));
     }
-    let url = step_url(text(runtime, "url", problems).unwrap_or_default(), problems);
+    let url = step_url(text(runtime, "steps.runtime.url", problems).unwrap_or_default(), problems);
     let retries = match field(step, "retries") {
         Some(Value::Object(retries)) => field(retries, "attempts").filter(|attempts| !attempts.is_null()),
         _ => None,
@@ -185,7 +177,7 @@ fn step(object: &Map<String, Value>, problems: &mut Problems) -> Option<Step> {
         Some(value) => match value.as_i64() {
             Some(number) => u32::try_from(number.max(0)).unwrap_or(u32::MAX).min(limits::RETRIES_MAX),
             None => {
-                problems.shape("retries must be a whole number");
+                problems.kind("retries", "a whole number", value);
                 limits::RETRIES_DEFAULT
             }
         },
@@ -195,7 +187,7 @@ fn step(object: &Map<String, Value>, problems: &mut Problems) -> Option<Step> {
     if let Some(runtime) = place.and_then(|steps| steps.get_mut(key)?.get_mut("runtime")?.as_object_mut()) {
         runtime.insert("url".into(), Value::String(url.clone()));
     }
-    let id = text(step, "id", problems).unwrap_or_default().to_owned();
+    let id = text(step, "steps.id", problems).unwrap_or_default().to_owned();
     Some(Step { id, url, retries, config: canonical(&Value::Object(config)) })
 }
 

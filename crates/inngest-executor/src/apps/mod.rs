@@ -39,8 +39,6 @@ pub struct Registration {
     pub functions: Vec<FunctionDefinition>,
     /// Hash of all of it; the order of functions does not matter.
     pub checksum: String,
-    /// Options that are kept but that this version does not act on yet, one text each.
-    pub warnings: Vec<String>,
 }
 
 /// One function of a sync.

@@ -52,10 +52,6 @@ fn a_registration_of_every_sdk_is_read() {
     assert_eq!((&*function.slug, &*function.step_id, function.retries), ("shop-order", "step", 2));
     assert_eq!(&*function.url, "http://localhost:3000/api/inngest?fnId=shop-order&stepId=step");
     assert!(matches!(&function.triggers[1], Trigger::Cron { jitter: Some(jitter), .. } if &**jitter == "30s"));
-    assert_eq!(
-        read.warnings,
-        ["shop-order: registered, but not acted on by this version yet: concurrency, throttle, priority"]
-    );
 
     let go = json!({ "name": "Go Seq", "id": "go-seq", "triggers": [{ "event": "g/a" }],
         "concurrency": { "fn": [{ "limit": 4, "hash": "" }], "step": [{ "limit": 3, "key": "event.data.x", "scope": "Fn", "hash": "" }] },
@@ -83,6 +79,11 @@ fn odd_but_legal_definitions_are_accepted() {
         json!({ "concurrency": "5" }),
         json!({ "concurrency": { "limit": 0 } }),
         json!({ "concurrency": [] }),
+        json!({ "concurrency": 5.5 }),
+        json!({ "concurrency": { "limit": 1, "scope": null } }),
+        json!({ "concurrency": [{ "limit": 1, "scope": "" }, { "limit": -1 }] }),
+        json!({ "concurrency": { "fn": [{ "limit": 1, "scope": null, "key": "event.data.x" }] } }),
+        json!({ "throttle": { "limit": 1, "period": "1s", "key": "" }, "singleton": { "key": "not an expression" } }),
         json!({ "concurrency": { "fn": [{ "limit": 4 }], "step": [{ "limit": 3 }, { "limit": 2, "key": "event.data.x" }] } }),
         json!({ "concurrency": { "fn": null, "step": [], "limit": 5 } }),
         json!({ "timeouts": { "start": "10m", "finish": null } }),
@@ -203,16 +204,25 @@ fn malformed_registrations_are_refused_by_name() {
         ),
         (
             json!({ "concurrency": { "limit": 0, "key": "event.data.x" } }),
-            "concurrency limit must be > 0 when a key is set",
+            "concurrency limit must be > 0 when a key is set, not 0 for 'event.data.x'",
         ),
-        (json!({ "rateLimit": { "limit": 0, "period": "1m" } }), "limit must be greater than 0"),
-        (json!({ "rateLimit": { "limit": 1, "period": "25h" } }), "period must be less than 24h0m0s"),
-        (json!({ "idempotency": "" }), "key is invalid: error compiling expression: ERROR: <input>:1:"),
+        (
+            json!({ "rateLimit": { "limit": 0, "period": "1m" } }),
+            "shop-order: rateLimit.limit: limit must be greater than 0, not 0",
+        ),
+        (
+            json!({ "rateLimit": { "limit": 1, "period": "25h" } }),
+            "rateLimit.period: period must be less than 24h0m0s, not 25h",
+        ),
+        (json!({ "idempotency": "" }), "idempotency: key is invalid: error compiling expression: ERROR: <input>:1:"),
         (json!({ "debounce": { "period": "0.5s" } }), "The debounce period of '0.5s' is less than the min of: 1s"),
         (json!({ "debounce": { "period": "8d" } }), "The debounce period of '8d' is greater than the max of: 168h0m0s"),
         (json!({ "debounce": {} }), "The debounce period of '' is invalid: time: invalid duration \"\""),
         (json!({ "batchEvents": { "maxSize": 1, "timeout": "1s" } }), "batch size cannot be smaller than 2: 1"),
-        (json!({ "batchEvents": { "maxSize": 2, "timeout": "10ms" } }), "batch timeout should be more than 1s"),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "10ms" } }),
+            "batchEvents.timeout: batch timeout should be more than 1s, not 10ms",
+        ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "cancel": [{ "event": "x" }] }),
             "Batching and cancellation are mutually exclusive",
@@ -235,7 +245,7 @@ fn malformed_registrations_are_refused_by_name() {
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "singleton": { "mode": "skip" } }),
             "Batching and singletons are mutually exclusive",
         ),
-        (json!({ "rateLimit": { "limit": 1 } }), "period must be specified"),
+        (json!({ "rateLimit": { "limit": 1 } }), "rateLimit.period: period must be specified"),
         (
             json!({ "rateLimit": { "limit": 1, "period": "x" } }),
             "failed to parse time duration: time: invalid duration",
@@ -301,8 +311,8 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "throttle": { "limit": 1, "period": "x" } }), "throttle.period"),
         (json!({ "throttle": { "limit": 1 } }), "throttle.period"),
         (json!({ "throttle": { "limit": 1, "period": "0s" } }), "throttle.period \"0s\" must be greater than 0s"),
-        (json!({ "throttle": { "limit": -1, "period": "1s" } }), "throttle.limit must not be negative"),
-        (json!({ "throttle": { "limit": "1", "period": "1s" } }), "limit must be a whole number"),
+        (json!({ "throttle": { "limit": -1, "period": "1s" } }), "throttle.limit must be zero or more, not -1"),
+        (json!({ "throttle": { "limit": "1", "period": "1s" } }), "throttle.limit must be a whole number, not \"1\""),
         (json!({ "throttle": 1 }), "throttle must be an object"),
         (json!({ "singleton": { "mode": "zz" } }), "singleton.mode"),
         (json!({ "idempotency": 5 }), "idempotency must be a string"),
@@ -311,7 +321,12 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "concurrency": true }), "concurrency must be"),
         (json!({ "concurrency": [1] }), "a concurrency limit must be an object"),
         (json!({ "concurrency": { "limit": 1, "scope": "zz" } }), "concurrency.scope"),
-        (json!({ "concurrency": { "limit": 1, "scope": null } }), "concurrency.scope"),
+        (json!({ "concurrency": { "limit": 1, "scope": 1 } }), "concurrency.scope must be fn, env or account, not 1"),
+        (json!({ "concurrency": { "fn": [{ "limit": 1, "scope": "zz" }] } }), "concurrency.fn.scope \"zz\" is unknown"),
+        (json!({ "concurrency": { "fn": [7] } }), "concurrency.fn: a concurrency limit must be an object, not 7"),
+        (json!({ "singleton": { "mode": 1 } }), "singleton.mode must be a string, not 1"),
+        (json!({ "rateLimit": { "limit": 1.5, "period": "1s" } }), "rateLimit.limit must be a whole number, not 1.5"),
+        (json!({ "batchEvents": { "maxSize": "9", "timeout": "1s" } }), "batchEvents.maxSize must be a whole number"),
         (json!({ "cancel": {} }), "cancel must be an array"),
         (json!({ "cancel": ["x"] }), "a cancel event must be an object"),
         (json!({ "checkpoint": { "batch_interval": "zz" } }), "checkpoint.batch_interval"),
@@ -335,8 +350,8 @@ fn all_problems_of_a_sync_are_told_at_once() {
     let (_, text) = error.app_problem().unwrap();
     assert_eq!(
         text,
-        "4 errors occurred: * shop-a: The debounce period of '1ms' is less than the min of: 1s * shop-a: limit must be \
-         greater than 0 * shop-a: period must be specified * shop-b: A trigger must supply an event name or a cron schedule"
+        "4 errors occurred: * shop-a: The debounce period of '1ms' is less than the min of: 1s * shop-a: rateLimit.limit: \
+         limit must be greater than 0, not 0 * shop-a: rateLimit.period: period must be specified * shop-b: A trigger must supply an event name or a cron schedule"
     );
     let malformed = json!([function(&json!({ "rateLimit": { "limit": 0 } })), function(&json!({ "throttle": 1 }))]);
     assert!(matches!(parse(&body(&malformed)), Err(RegisterError::Malformed(_))), "the form goes before the rules");

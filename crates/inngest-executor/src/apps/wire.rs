@@ -60,10 +60,10 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(malformed("url must be an http or https URL"));
     }
-    let (mut problems, mut warnings) = (Problems::default(), Vec::new());
+    let mut problems = Problems::default();
     let mut functions: Vec<FunctionDefinition> = Vec::with_capacity(definitions.len());
     for definition in &definitions {
-        let Some(definition) = config::function(definition, &mut problems, &mut warnings) else { continue };
+        let Some(definition) = config::function(definition, &mut problems) else { continue };
         // Of two functions with one id the last one counts.
         functions.retain(|other| other.slug != definition.slug);
         functions.push(definition);
@@ -83,7 +83,6 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
         app_version: Some(text("appVersion")?).filter(|version| !version.is_empty()),
         functions,
         checksum: String::new(),
-        warnings,
     };
     registration.checksum = checksum(&registration);
     Ok(registration)

@@ -33,8 +33,8 @@ pub(super) fn read(object: &Map<String, Value>, problems: &mut Problems) -> Vec<
     let entries = match field(object, "cancel") {
         None | Some(Value::Null) => return Vec::new(),
         Some(Value::Array(entries)) => entries,
-        Some(_) => {
-            problems.shape("cancel must be an array");
+        Some(value) => {
+            problems.kind("cancel", "an array", value);
             return Vec::new();
         }
     };
@@ -48,11 +48,11 @@ pub(super) fn read(object: &Map<String, Value>, problems: &mut Problems) -> Vec<
 /// One that cannot be read whole is none: what is left of it might cancel more than was meant.
 fn one(entry: &Value, problems: &mut Problems) -> Option<CancelOn> {
     let Value::Object(entry) = entry else {
-        problems.shape("a cancel event must be an object");
+        problems.kind("a cancel event", "an object", entry);
         return None;
     };
-    let condition = match text(entry, "if", problems) {
-        None if matches!(field(entry, "if"), None | Some(Value::Null)) => Some(None),
+    let condition = match text(entry, "cancel.if", problems) {
+        None if matches!(field(entry, "cancel.if"), None | Some(Value::Null)) => Some(None),
         None => None,
         Some(text) => match condition(text) {
             Ok(condition) => Some(Some(condition)),
@@ -62,12 +62,12 @@ fn one(entry: &Value, problems: &mut Problems) -> Option<CancelOn> {
             }
         },
     };
-    let timeout = optional(entry, "timeout", problems).map(unquoted);
+    let timeout = optional(entry, "cancel.timeout", problems).map(unquoted);
     if let Some(text) = timeout.filter(|text| nanos(text).is_err() && date::parse(text).is_none()) {
         problems.rule(format!("The cancellation timeout of '{text}' is neither a duration nor a date"));
     }
     // An entry without an event is accepted, and never cancels.
-    let event = optional(entry, "event", problems)?;
+    let event = optional(entry, "cancel.event", problems)?;
     Some(CancelOn { event: event.into(), condition: condition?, timeout: timeout.map(Into::into) })
 }
 

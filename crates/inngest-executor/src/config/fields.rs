@@ -6,6 +6,9 @@ use inngest_expr::duration;
 use inngest_expr::expression::{CompileError, Expression, Roots};
 use serde_json::{Map, Value};
 
+/// Characters of a value that a problem shows.
+const SHOWN_MAX: usize = 100;
+
 /// What is wrong with the configuration of a function.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
@@ -26,9 +29,21 @@ impl Problems {
         self.shapes.push(format!("{}{}", self.function, text.as_ref()));
     }
 
+    /// As [`Problems::shape`], of the value of a member.
+    pub(crate) fn kind(&mut self, path: &str, expected: &str, value: &Value) {
+        let text: String = value.to_string().chars().take(SHOWN_MAX).collect();
+        self.shape(format!("{path} must be {expected}, not {text}"));
+    }
+
     /// A rule is broken: reported as an invalid function.
     pub(crate) fn rule(&mut self, text: impl AsRef<str>) {
         self.rules.push(format!("{}{}", self.function, text.as_ref()));
+    }
+
+    /// As [`Problems::rule`], of what is left out for it.
+    pub(super) fn refuse<T>(&mut self, text: impl AsRef<str>) -> Option<T> {
+        self.rule(text);
+        None
     }
 
     /// The first wrong form, and all broken rules.
@@ -37,8 +52,10 @@ impl Problems {
     }
 }
 
-/// A member by its name, whatever the case of its letters: SDKs do not agree on it.
-pub(crate) fn field<'o>(object: &'o Map<String, Value>, name: &str) -> Option<&'o Value> {
+/// A member by its name, whatever the case of its letters: SDKs do not agree on it. The name is the last word of its
+/// path, by which problems call it.
+pub(crate) fn field<'o>(object: &'o Map<String, Value>, path: &str) -> Option<&'o Value> {
+    let name = path.rsplit('.').next().unwrap_or(path);
     object.get(name).or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
@@ -52,12 +69,12 @@ pub(super) fn is_set(object: &Map<String, Value>, key: &str) -> bool {
 }
 
 /// A text; `None` when it is absent or null.
-pub(crate) fn text<'o>(object: &'o Map<String, Value>, key: &str, problems: &mut Problems) -> Option<&'o str> {
-    match field(object, key) {
+pub(crate) fn text<'o>(object: &'o Map<String, Value>, path: &str, problems: &mut Problems) -> Option<&'o str> {
+    match field(object, path) {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
-        Some(_) => {
-            problems.shape(format!("{key} must be a string"));
+        Some(value) => {
+            problems.kind(path, "a string", value);
             None
         }
     }
@@ -65,32 +82,32 @@ pub(crate) fn text<'o>(object: &'o Map<String, Value>, key: &str, problems: &mut
 
 /// A text that means nothing when it is empty. Expressions are not among those: an empty one would hold for
 /// everything, which nobody means who wrote one.
-pub(crate) fn optional<'o>(object: &'o Map<String, Value>, key: &str, problems: &mut Problems) -> Option<&'o str> {
-    text(object, key, problems).filter(|text| !text.is_empty())
+pub(crate) fn optional<'o>(object: &'o Map<String, Value>, path: &str, problems: &mut Problems) -> Option<&'o str> {
+    text(object, path, problems).filter(|text| !text.is_empty())
 }
 
 pub(crate) fn object_at<'o>(
     object: &'o Map<String, Value>,
-    key: &str,
+    path: &str,
     problems: &mut Problems,
 ) -> Option<&'o Map<String, Value>> {
-    match field(object, key) {
+    match field(object, path) {
         None | Some(Value::Null) => None,
         Some(Value::Object(inner)) => Some(inner),
-        Some(_) => {
-            problems.shape(format!("{key} must be an object"));
+        Some(value) => {
+            problems.kind(path, "an object", value);
             None
         }
     }
 }
 
-pub(super) fn whole(object: &Map<String, Value>, key: &str, problems: &mut Problems) -> Option<i64> {
-    match field(object, key) {
+pub(super) fn whole(object: &Map<String, Value>, path: &str, problems: &mut Problems) -> Option<i64> {
+    match field(object, path) {
         None | Some(Value::Null) => None,
         Some(value) => {
             let number = value.as_i64();
             if number.is_none() {
-                problems.shape(format!("{key} must be a whole number"));
+                problems.kind(path, "a whole number", value);
             }
             number
         }
@@ -110,11 +127,11 @@ pub(super) fn unquoted(text: &str) -> &str {
 /// The nanoseconds of a duration that may be absent; `refusal` makes the text of one that cannot be read.
 pub(super) fn length(
     object: &Map<String, Value>,
-    key: &str,
+    path: &str,
     problems: &mut Problems,
     refusal: impl FnOnce(&str, &str) -> String,
 ) -> Option<i64> {
-    let text = optional(object, key, problems)?;
+    let text = optional(object, path, problems)?;
     match nanos(text) {
         Ok(nanos) => Some(nanos),
         Err(problem) => {
@@ -125,7 +142,7 @@ pub(super) fn length(
 }
 
 /// A length of time that is not negative.
-pub(super) fn duration_of(nanos: i64) -> Duration {
+pub(crate) fn duration_of(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
@@ -139,17 +156,26 @@ pub(crate) enum Checked {
 }
 
 /// An expression over the event that starts a run; `refusal` makes the text of one that does not compile.
-pub(crate) fn compiles(
+pub(crate) fn compile(
     expression: &str,
     checked: Checked,
     problems: &mut Problems,
     refusal: impl FnOnce(&CompileError) -> String,
-) {
+) -> Option<Expression> {
     let compiled = match checked {
         Checked::Form => Expression::parse(expression),
         Checked::Types => Expression::compile(expression, Roots::Event),
     };
-    if let Err(error) = compiled {
-        problems.rule(refusal(&error));
-    }
+    compiled.map_err(|error| problems.rule(refusal(&error))).ok()
+}
+
+/// As [`compile`], of one that may be absent; `None` when there is one that does not compile.
+pub(super) fn expression(
+    text: Option<&str>,
+    checked: Checked,
+    problems: &mut Problems,
+    refusal: impl FnOnce(&str, &CompileError) -> String,
+) -> Option<Option<Expression>> {
+    let Some(text) = text else { return Some(None) };
+    compile(text, checked, problems, |error| refusal(text, error)).map(Some)
 }

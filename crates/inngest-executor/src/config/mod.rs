@@ -12,13 +12,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::flow_control::Flow;
 pub use cancel::CancelOn;
-pub(crate) use fields::{Checked, Problems, compiles, field, nanos, optional, text};
-use fields::{duration_of, is_set, length, object_at};
+pub(crate) use fields::duration_of;
+pub(crate) use fields::{Checked, Problems, compile, field, nanos, optional, text};
+use fields::{length, object_at};
 
-/// What a configuration asks of the engine. Flow control is checked, but not acted on yet.
+/// What a configuration asks of the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Config {
+    /// All that limits when runs start and go on.
+    pub(crate) flow: Flow,
     /// `cancel`.
     pub(crate) cancel_on: Vec<CancelOn>,
     /// `timeouts.start`: from scheduling to the first call.
@@ -30,45 +34,42 @@ pub(crate) struct Config {
 impl Config {
     /// Reads a configuration.
     pub(crate) fn read(object: &Map<String, Value>, problems: &mut Problems) -> Self {
-        flow::concurrency(object, problems);
-        flow::batch(object, problems);
-        flow::priority(object, problems);
+        // The order is that in which the Go server tells problems.
+        let (steps, runs) = flow::concurrency(object, problems);
+        let batch = flow::batch(object, problems);
+        let priority = flow::priority(object, problems);
         let cancel_on = cancel::read(object, problems);
-        flow::debounce(object, problems);
-        flow::rate_limit(object, problems);
-        flow::throttle(object, problems);
-        flow::singleton(object, problems);
+        let debounce = flow::debounce(object, problems);
+        let rates = flow::rate_limit(object, problems).into_iter().collect();
+        let throttles = flow::throttle(object, problems).into_iter().collect();
+        let singleton = flow::singleton(object, problems);
+        let flow = Flow { steps, runs, throttles, rates, batch, debounce, priority, singleton, adaptive: false };
         checkpoint(object, problems);
         let timeouts = object_at(object, "timeouts", problems);
-        let mut within = |key: &str| {
-            let length = length(timeouts?, key, problems, |text, problem| {
-                format!("timeouts.{key} of '{text}' is invalid: {problem}")
-            });
+        let mut within = |path: &str| {
+            let refusal = |text: &str, problem: &str| format!("{path} of '{text}' is invalid: {problem}");
+            let length = length(timeouts?, path, problems, refusal);
             if length.is_some_and(|nanos| nanos < 0) {
-                problems.rule(format!("timeouts.{key} must not be negative"));
+                problems.rule(format!("{path} must not be negative"));
             }
             // A deadline after no time at all is none.
             length.filter(|nanos| *nanos >= 1_000_000).map(duration_of)
         };
-        Self { cancel_on, start_within: within("start"), finish_within: within("finish") }
+        let (start_within, finish_within) = (within("timeouts.start"), within("timeouts.finish"));
+        Self { flow, cancel_on, start_within, finish_within }
     }
-}
-
-/// Options of flow control that are set.
-pub(crate) fn not_acted_on(object: &Map<String, Value>) -> Vec<&'static str> {
-    flow::OPTIONS.into_iter().filter(|option| is_set(object, option)).collect()
 }
 
 fn checkpoint(object: &Map<String, Value>, problems: &mut Problems) {
     let Some(checkpoint) = object_at(object, "checkpoint", problems) else { return };
-    fields::whole(checkpoint, "batch_steps", problems);
-    for key in ["batch_interval", "max_runtime"] {
-        match field(checkpoint, key) {
-            Some(Value::String(text)) if !text.is_empty() && nanos(text).is_err() => {
-                problems.shape(format!("checkpoint.{key} {text:?} is not a duration"));
+    fields::whole(checkpoint, "checkpoint.batch_steps", problems);
+    for path in ["checkpoint.batch_interval", "checkpoint.max_runtime"] {
+        match field(checkpoint, path) {
+            Some(value @ Value::String(text)) if !text.is_empty() && nanos(text).is_err() => {
+                problems.kind(path, "a duration", value);
             }
             None | Some(Value::String(_) | Value::Number(_) | Value::Null) => {}
-            Some(_) => problems.shape(format!("checkpoint.{key} must be a duration")),
+            Some(value) => problems.kind(path, "a duration", value),
         }
     }
 }

@@ -10,7 +10,8 @@ use inngest_state::{Change, CommitError, StoreError, Transition};
 
 use super::{Engine, Parts};
 use crate::apps::{self, RegisterError, Registered, Registration};
-use crate::registry::Registry;
+use crate::flow_control::document::{self, Document};
+use crate::registry::{Registry, Settings};
 
 impl Engine {
     /// Applies the sync of an app. Nothing is applied when anything of it is refused.
@@ -119,5 +120,21 @@ impl Engine {
 /// What is registered, and what an operator has set, as stored.
 pub(super) async fn read_registry(parts: &Parts) -> Result<Registry, StoreError> {
     let (apps, functions) = parts.store.definitions().await?;
-    Ok(Registry::build_in(apps, functions, &parts.options.zone))
+    Ok(Registry::build_in(apps, functions, &read_settings(parts).await?))
+}
+
+/// What an operator has set. A document of flow control that came with the start of the server counts more than the
+/// stored one.
+pub(super) async fn read_settings(parts: &Parts) -> Result<Settings, StoreError> {
+    let holds = parts.store.holds().await?.into_iter().collect();
+    let flow_control = match &parts.options.flow_control {
+        Some(document) => document.clone(),
+        None => parts.store.document(document::NAME).await?.map_or_else(Document::default, |stored| {
+            Document::from_json(&stored).unwrap_or_else(|error| {
+                tracing::error!(%error, "the stored document of flow control cannot be used; it counts as empty");
+                Document::default()
+            })
+        }),
+    };
+    Ok(Settings { zone: parts.options.zone.clone(), holds, flow_control })
 }

@@ -32,6 +32,7 @@ use inngest_state::{Change, CommitError, Committed, History, RunState, Store, St
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::driver::{Executor, Fetcher};
+use crate::flow_control::document::Document;
 use crate::registry::Registry;
 use crate::routing;
 use calls::Calls;
@@ -83,6 +84,8 @@ pub struct Options {
     pub zone: Zone,
     /// How much a run may be.
     pub limits: RunLimits,
+    /// Flow control that functions share (`--flow-control`); `None`: whatever the API has stored.
+    pub flow_control: Option<Document>,
 }
 
 impl Default for Options {
@@ -93,6 +96,7 @@ impl Default for Options {
             cron_catchup: CronCatchup::default(),
             zone: Zone::utc(),
             limits: RunLimits::default(),
+            flow_control: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use inngest_queue::{JobId, JobKind, QueueItem};
 use inngest_state::history::{RunFilter, RunRecord};
 use inngest_state::{Change, Rerun, StepOp, StepRecord, StoreError};
 
-use super::Engine;
+use super::{Engine, definitions};
 use crate::registry::Registry;
 use crate::routing;
 
@@ -56,8 +56,8 @@ impl Engine {
             // Archived, and nothing of it was left to do at the last sync or start. Its own rules count all the same.
             let functions = self.history().functions().await?;
             let found = functions.into_iter().find(|function| function.id == original.function);
-            let zone = &self.inner.parts.options.zone;
-            registry = Arc::new(Registry::build_in(Vec::new(), found.into_iter().collect(), zone));
+            let settings = definitions::read_settings(&self.inner.parts).await?;
+            registry = Arc::new(Registry::build_in(Vec::new(), found.into_iter().collect(), &settings));
         }
         let unknown = RerunError::UnknownFunction(original.function);
         let function = registry.function(&original.function).ok_or(unknown)?;
@@ -94,7 +94,7 @@ impl Engine {
         let now = self.ids().now();
         let newest = original.event_ids.iter().max().copied().unwrap_or_else(|| self.ids().event(now));
         let run = self.ids().run(newest, now);
-        let mut admit = routing::admission_of(registry, function, run, || trigger, now, None);
+        let mut admit = routing::rerun(registry, function, run, || trigger, now);
         let (steps, input, target) = match start {
             Some(start) => (start.steps, start.input, start.target),
             None => (Vec::new(), None, None),
