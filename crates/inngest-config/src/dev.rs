@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{ConfigError, Layers};
+use serde_json::Value;
+
+use crate::{ConfigError, Layers, file};
 
 /// What `inngest dev` was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct DevOptions {
     pub max_response_size: usize,
     /// Bytes of one call to an app.
     pub max_call_size: usize,
+    /// Throttles and rate limits that functions share, and the file they come from.
+    pub flow_control: Option<(String, Value)>,
     /// What the variable `TZ` says, if it says something: the time zone of schedules that name none.
     pub zone: Option<String>,
 }
@@ -136,6 +140,13 @@ impl DevOptions {
             max_steps: steps(layers)?,
             max_response_size: size(layers, "max-response-size")?,
             max_call_size: size(layers, "max-call-size")?,
+            flow_control: match layers.text("flow-control") {
+                path if path.is_empty() => None,
+                path => {
+                    let document = file::read_document(&path)?;
+                    Some((path, document))
+                }
+            },
             zone: std::env::var("TZ").ok().filter(|zone| !zone.trim().is_empty()),
         })
     }
@@ -267,6 +278,21 @@ mod tests {
         let given = layers(&[], &[("INNGEST_PORT", ""), ("INNGEST_DATA_DIR", "a"), ("INNGEST_SQLITE_DIR", "b")], &[]);
         let options = DevOptions::resolve(&given).unwrap();
         assert_eq!((options.port, options.sqlite_dir), (8288, "b".into()));
+    }
+
+    #[test]
+    fn a_document_of_flow_control_is_read_from_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flow.yaml");
+        std::fs::write(&path, "adaptive: [a]").unwrap();
+        let path = path.to_str().unwrap();
+        let resolve = |path| DevOptions::resolve(&layers(&[], &[("INNGEST_FLOW_CONTROL", path)], &[]));
+        let expected = (path.to_owned(), serde_json::json!({ "adaptive": ["a"] }));
+        assert_eq!(resolve(path).unwrap().flow_control, Some(expected));
+        assert_eq!(resolve("").unwrap().flow_control, None);
+        assert!(
+            resolve("/nowhere.json").unwrap_err().to_string().starts_with("error reading config file /nowhere.json")
+        );
     }
 
     #[test]

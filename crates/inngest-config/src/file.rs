@@ -32,6 +32,15 @@ pub fn read_named(path: &str) -> Result<File, ConfigError> {
     read(Path::new(path)).map_err(|cause| ConfigError::File { path: path.to_owned(), cause })
 }
 
+/// Reads a whole document from a file that the user named; an empty one is an empty object.
+pub fn read_document(path: &str) -> Result<Value, ConfigError> {
+    let wrong = |cause| ConfigError::File { path: path.to_owned(), cause };
+    match parse(Path::new(path)).map_err(wrong)? {
+        Value::Null => Ok(Value::Object(Map::new())),
+        value => Ok(value),
+    }
+}
+
 /// Looks in `from`, in every directory above it, and in `~/.config/inngest`.
 #[must_use]
 pub fn search(from: &Path, home: Option<&Path>) -> Found {
@@ -55,7 +64,7 @@ pub fn search(from: &Path, home: Option<&Path>) -> Found {
     found
 }
 
-fn read(path: &Path) -> Result<File, String> {
+fn parse(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("error parsing config file: {error}"))?;
     let parsed = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => json(&text),
@@ -63,8 +72,11 @@ fn read(path: &Path) -> Result<File, String> {
         Some(_) => yaml(&text),
         None => yaml(&text).or_else(|_| json(&text)),
     };
-    let value = parsed.map_err(|error| format!("error parsing config file: {error}"))?;
-    let object = match value {
+    parsed.map_err(|error| format!("error parsing config file: {error}"))
+}
+
+fn read(path: &Path) -> Result<File, String> {
+    let object = match parse(path)? {
         Value::Object(object) => object,
         // An empty file, or one with comments only.
         Value::Null => Map::new(),
@@ -125,6 +137,28 @@ mod tests {
         for (name, text) in [("x.json", "{"), ("x.yaml", "- a"), ("x.toml", "port"), ("x.json", "1")] {
             assert!(values(name, text).unwrap_err().starts_with("error parsing config file"), "{name} {text}");
         }
+    }
+
+    #[test]
+    fn a_document_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let document = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            read_document(path.to_str().unwrap())
+        };
+        let expected = serde_json::json!({ "throttles": [{ "name": "a", "limit": 1 }] });
+        for (name, text) in [
+            ("x.json", r#"{"throttles":[{"name":"a","limit":1}]}"#),
+            ("x.yaml", "throttles:\n  - name: a\n    limit: 1\n"),
+            ("x.toml", "[[throttles]]\nname = \"a\"\nlimit = 1\n"),
+        ] {
+            assert_eq!(document(name, text).unwrap(), expected, "{name}");
+        }
+        assert_eq!(document("x.yaml", "# nothing yet\n").unwrap(), serde_json::json!({}));
+        let error = document("x.json", "{").unwrap_err().to_string();
+        assert!(error.contains("x.json: error parsing config file: "), "{error}");
+        assert!(read_document("/nowhere/x.json").is_err());
     }
 
     #[test]

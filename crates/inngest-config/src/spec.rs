@@ -46,7 +46,7 @@ const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'s
 }
 
 /// Options of `inngest dev`.
-pub const DEV: [Spec; 49] = [
+pub const DEV: [Spec; 50] = [
     Spec {
         short: Some('u'),
         aliases: &["urls"],
@@ -145,6 +145,12 @@ pub const DEV: [Spec; 49] = [
         Kind::Number,
         "4194304",
         "Bytes of one call to an app; if the state of the run is larger, SDKs that can do so are told to fetch it.",
+    ),
+    option(
+        "flow-control",
+        Kind::Text,
+        "",
+        "File (JSON, YAML or TOML) with throttles and rate limits that functions share. The API cannot change them then.",
     ),
     Spec {
         help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",

@@ -21,6 +21,7 @@ use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
 use inngest_executor::driver::http::{HttpClient, HttpExecutor};
 use inngest_executor::engine::{self, Engine, Options as EngineOptions, Parts};
+use inngest_executor::flow_control::document::{Document, DocumentError};
 use inngest_expr::cron::Zone;
 use inngest_queue::memory::MemoryQueue;
 use inngest_state::sqlite::{Options as StoreOptions, SqliteStore};
@@ -47,6 +48,14 @@ pub enum ServerError {
     /// No place for a temporary database.
     #[error("no temporary directory can be made: {0}; use --persist --sqlite-dir DIR")]
     NoTempDir(std::io::Error),
+    /// The file of `--flow-control` says what cannot be.
+    #[error("flow control in {path} cannot be used: {cause}")]
+    FlowControl {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        cause: DocumentError,
+    },
     /// The store failed while the server was starting.
     #[error(transparent)]
     Engine(#[from] StoreError),
@@ -92,6 +101,7 @@ pub async fn dev(
                 steps: options.max_steps,
                 request_bytes: options.max_call_size,
             },
+            flow_control: flow_control(&options)?,
         },
     })
     .await?;
@@ -167,6 +177,12 @@ fn zone(variable: Option<&str>) -> Zone {
         tracing::warn!(%error, "TZ is no name such as Europe/Berlin; schedules that name no time zone are in UTC");
         Zone::utc()
     })
+}
+
+fn flow_control(options: &DevOptions) -> Result<Option<Document>, ServerError> {
+    let Some((path, document)) = &options.flow_control else { return Ok(None) };
+    let wrong = |cause| ServerError::FlowControl { path: path.clone(), cause };
+    Document::parse(document).map(Some).map_err(wrong)
 }
 
 /// Where the database lives; a temporary directory goes with this value.

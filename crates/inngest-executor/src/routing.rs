@@ -89,13 +89,18 @@ fn admission_about(
     let idempotency = idempotency(event, now);
     let rules = registry.rules(&function.id);
     let flow = rules.and_then(|rules| rules.flow.admission(function, rules.hold, &event.name, subject));
-    if flow.as_ref().is_some_and(|flow| flow.batch.is_some() || flow.debounce.is_some()) {
-        // The rest is found out when its events have been gathered.
-        return Admit { flow, idempotency, ..bare(function.id, run, now) };
-    }
-    let mut admit = Admit { flow, idempotency, ..started(rules, function.id, run, subject, now) };
-    admit.job.due = now.max(event.ts);
-    admit
+    let admit = match &flow {
+        // The first event of a batch says how its run is limited, the last one starts it.
+        Some(flow) if flow.batch.is_some() => of_batch(rules, function.id, run, subject, now),
+        // All else is found out when later events have come, or not.
+        Some(flow) if flow.debounce.is_some() => bare(function.id, run, now),
+        _ => {
+            let mut admit = started(rules, function.id, run, subject, now);
+            admit.job.due = now.max(event.ts);
+            admit
+        }
+    };
+    Admit { flow, idempotency, ..admit }
 }
 
 /// The run of events that were gathered, of which `event` is the only or the first one: nothing of flow control is left
@@ -120,10 +125,7 @@ pub fn gathered(
             admit.job.due = now.max(event.ts);
             Admit { flow, idempotency: idempotency(event, now), ..admit }
         }
-        Gathering::Batch => {
-            let job = first_job(rules, function.id, run, &subject, now);
-            Admit { flow: after_batch(hold), job, ..bare(function.id, run, now) }
-        }
+        Gathering::Batch => Admit { flow: after_batch(hold), ..of_batch(rules, function.id, run, &subject, now) },
     }
 }
 
@@ -176,6 +178,11 @@ fn started(rules: Option<&Rules>, function: FunctionId, run: RunId, subject: &Su
     });
     let cancel_on = rules.map_or_else(Vec::new, |rules| cancel_on(rules, run, function, subject, now));
     Admit { job, deadline, cancel_on, ..bare(function, run, now) }
+}
+
+/// As [`started`], of a batch: no event cancels it, and it has no deadline for its start.
+fn of_batch(rules: Option<&Rules>, function: FunctionId, run: RunId, subject: &Subject<'_>, now: Millis) -> Admit {
+    Admit { job: first_job(rules, function, run, subject, now), ..bare(function, run, now) }
 }
 
 fn first_job(rules: Option<&Rules>, function: FunctionId, run: RunId, subject: &Subject<'_>, now: Millis) -> QueueItem {

@@ -78,8 +78,8 @@ fn selected(key: Option<&Key>, subject: &Subject<'_>, function: &Function) -> Op
 }
 
 impl Flow {
-    /// What stands between an event and a run; `None` when nothing does. What joins a batch, or waits for later events,
-    /// meets the rest when these have been gathered.
+    /// What stands between an event and a run; `None` when nothing does. What waits for later events meets the rest when
+    /// they have come.
     #[must_use]
     pub fn admission(
         &self,
@@ -91,7 +91,7 @@ impl Flow {
         // A tick of a schedule starts its own run.
         let batch = self.batch.as_ref().filter(|_| event_name != SCHEDULED_TIMER);
         if let Some(batch) = batch.and_then(|batch| batch.of(subject)) {
-            return boxed(Admission { batch: Some(batch), ..Admission::default() });
+            return boxed(Admission { batch: Some(batch), closed: closed(hold), ..Admission::default() });
         }
         let rate = |limit: &Limit| {
             let key = selected(limit.key.as_ref(), subject, function)?;

@@ -268,6 +268,7 @@ fn a_batch_starts_at_once_and_meets_nothing_more() {
     let joins = admit(&registry, &event, NOW, &ids()).remove(0);
     assert!(joins.flow.is_some_and(|flow| flow.batch.is_some() && flow.rates.is_empty()));
     assert!(joins.idempotency.is_some() && joins.deadline.is_none());
+    assert_eq!((joins.job.due, joins.job.keys.as_slice().len()), (NOW, 1));
 
     let function = registry.by_slug("f").unwrap();
     let made = gathered(&registry, function, Gathering::Batch, &event, later, &ids());
@@ -281,6 +282,8 @@ fn a_batch_starts_at_once_and_meets_nothing_more() {
     assert_eq!(held.hold(&function.id), Some(Hold::Draining));
     let made = gathered(&held, function, Gathering::Batch, &event, later, &ids());
     assert_eq!(made.flow.and_then(|flow| flow.closed), Some(Closed::Draining));
+    let joins = admit(&held, &event, NOW, &ids()).remove(0).flow.unwrap();
+    assert!(joins.batch.is_some() && joins.closed == Some(Closed::Draining));
     let again = rerun(&held, function, made.run, || stored(&event), NOW);
     assert_eq!(again.flow, None, "who asks for one more run gets it");
 }
