@@ -109,12 +109,10 @@ impl Engine {
     }
 
     async fn run_errand(&self, lease: &Lease, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
-        match &lease.errand {
-            Errand::Work(_) if matches!(lease.item.kind, JobKind::Gathered(_)) => {
-                self.start_gathered(&lease.item, stage).await
-            }
-            Errand::Work(tokens) => self.work_on(&lease.item, tokens, stage).await,
-            Errand::Rekey => self.rekey(&lease.item, stage).await,
+        match (&lease.errand, &lease.item.kind) {
+            (Errand::Rekey, _) => self.rekey(&lease.item, stage).await,
+            (Errand::Work(_), JobKind::Gathered(how)) => self.start_gathered(&lease.item, *how, stage).await,
+            (Errand::Work(tokens), _) => self.work_on(&lease.item, tokens, stage).await,
         }
     }
 
@@ -371,7 +369,11 @@ impl Engine {
 
     /// Commits what follows from a job. While the store fails the answer of the app is kept and tried again,
     /// so that no work is repeated when the store comes back.
-    pub(super) async fn commit(&self, transition: Transition, mut stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
+    pub(super) async fn commit(
+        &self,
+        transition: Transition,
+        mut stage: watch::Receiver<Stage>,
+    ) -> Result<Done, StoreError> {
         let mut pause = COMMIT_RETRY_MIN;
         let transition = Arc::new(transition);
         let mut result = self.inner.parts.store.commit(Arc::clone(&transition)).await;

@@ -41,7 +41,7 @@ pub use deadline::{before_dispatch, deadline};
 use draft::{Answer, Draft};
 pub use fetched::fetched;
 pub use finish::{cancel, cancel_by_job, without_function};
-pub use ops::invoke_function::refused;
+pub use ops::invoke_function::{function_unknown, refused};
 pub use resolve::{Resolved, resolve};
 use retry::Failure;
 use server_error::ServerError;

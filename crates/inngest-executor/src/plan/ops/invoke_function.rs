@@ -83,6 +83,16 @@ pub fn refused(skip: Skip) -> Payload {
     }
 }
 
+/// The value of the step when there is no such function.
+#[must_use]
+pub fn function_unknown(name: &str) -> Payload {
+    error("Error", &not_found_message(name))
+}
+
+fn not_found_message(name: &str) -> String {
+    format!("could not find function with ID: {name}")
+}
+
 /// The step fails at once; who listens for the end of the invoked function hears of it.
 fn not_found(draft: &mut Draft<'_>, report: &OpReport, name: &str, correlation_id: &str, invoked: Change) {
     if draft.is_recorded(&report.id) {
@@ -97,12 +107,11 @@ fn not_found(draft: &mut Draft<'_>, report: &OpReport, name: &str, correlation_i
     }
     draft.require.push(Requirement::Unplanned(job));
     let (ids, now, registry) = (draft.planning.ids, draft.planning.now, draft.planning.registry);
-    let message = format!("could not find function with ID: {name}");
-    let finished = internal_event::not_started(&message, Some(correlation_id), ids, now);
+    let finished = internal_event::not_started(&not_found_message(name), Some(correlation_id), ids, now);
     let admits = routing::admit(registry, &finished, now, ids);
     draft.changes.push(invoked);
     draft.changes.push(Change::PutEvent(Box::new(finished), admits));
-    record(draft, StepRef::from(report), error("Error", &message), true);
+    record(draft, StepRef::from(report), function_unknown(name), true);
 }
 
 pub(in crate::plan) fn resolve(draft: &mut Draft<'_>, with: Resolved) {
