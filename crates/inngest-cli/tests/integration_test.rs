@@ -2,24 +2,36 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "integration/batch.rs"]
+mod batch;
 #[path = "integration/bulk.rs"]
 mod bulk;
 #[path = "integration/cancels.rs"]
 mod cancels;
 #[path = "integration/checkpoints.rs"]
 mod checkpoints;
+#[path = "integration/concurrency.rs"]
+mod concurrency;
 #[path = "integration/cron.rs"]
 mod cron;
+#[path = "integration/debounce.rs"]
+mod debounce;
 #[path = "integration/defers.rs"]
 mod defers;
 #[path = "integration/ends.rs"]
 mod ends;
+#[path = "integration/explain.rs"]
+mod explain;
 #[path = "integration/failures.rs"]
 mod failures;
 #[path = "integration/harness.rs"]
 mod harness;
+#[path = "integration/holds.rs"]
+mod holds;
 #[path = "integration/in_time.rs"]
 mod in_time;
+#[path = "integration/interactions.rs"]
+mod interactions;
 #[path = "integration/large.rs"]
 mod large;
 #[path = "integration/lifecycle.rs"]
@@ -30,17 +42,29 @@ mod matching;
 mod operations;
 #[path = "integration/parallel.rs"]
 mod parallel;
+#[path = "integration/priority.rs"]
+mod priority;
+#[path = "integration/rate_limit.rs"]
+mod rate_limit;
 #[path = "integration/replies.rs"]
 mod replies;
 #[path = "integration/rest.rs"]
 mod rest;
+#[path = "integration/restarts.rs"]
+mod restarts;
 #[path = "integration/resync.rs"]
 mod resync;
 #[path = "integration/retries.rs"]
 mod retries;
 #[path = "integration/routing.rs"]
 mod routing;
+#[path = "integration/server_limits.rs"]
+mod server_limits;
+#[path = "integration/singleton.rs"]
+mod singleton;
 #[path = "integration/steps.rs"]
 mod steps;
+#[path = "integration/throttle.rs"]
+mod throttle;
 #[path = "integration/waits.rs"]
 mod waits;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -43,6 +43,24 @@ pub struct Call {
     pub raw: Bytes,
     /// The body, parsed.
     pub body: Value,
+    /// When it was in flight.
+    pub span: Span,
+}
+
+/// The time of a call, from its arrival to its answer.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// When it was received.
+    pub from: Instant,
+    to: Arc<OnceLock<Instant>>,
+}
+
+impl Span {
+    /// When it was answered, or its connection was closed; `None` while it is in flight.
+    #[must_use]
+    pub fn to(&self) -> Option<Instant> {
+        self.to.get().copied()
+    }
 }
 
 impl Call {
@@ -63,6 +81,24 @@ impl Call {
     pub fn memo(&self, name: &str) -> Option<&Value> {
         self.body["steps"].get(step_id(name))
     }
+}
+
+/// The most of these times that overlap; those without an end go on.
+#[must_use]
+pub fn most_at_a_time(spans: impl IntoIterator<Item = (Instant, Option<Instant>)>) -> usize {
+    let mut turns: Vec<(Instant, bool)> = Vec::new();
+    for (from, to) in spans.into_iter().filter(|(from, to)| *to != Some(*from)) {
+        turns.push((from, true));
+        turns.extend(to.map(|to| (to, false)));
+    }
+    // Of two at one instant the end comes first.
+    turns.sort_unstable();
+    let (mut now, mut most) = (0_usize, 0);
+    for (_, begins) in turns {
+        now = if begins { now + 1 } else { now - 1 };
+        most = most.max(now);
+    }
+    most
 }
 
 /// What the app answers.
@@ -349,7 +385,18 @@ impl From<Infallible> for Closed {
 
 type Body = UnsyncBoxBody<Bytes, Closed>;
 
+/// Notes the end of a call when it is dropped: with the answer, or with its connection.
+struct InFlight(Arc<OnceLock<Instant>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.get_or_init(Instant::now);
+    }
+}
+
 async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Body>, Closed> {
+    let span = Span { from: Instant::now(), to: Arc::default() };
+    let _in_flight = InFlight(Arc::clone(&span.to));
     let (head, body) = request.into_parts();
     let raw = body.collect().await.map_err(|_| Closed)?.to_bytes();
     let query = |key: &str| {
@@ -363,6 +410,7 @@ async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Respon
         headers: head.headers.clone(),
         body: serde_json::from_slice(&raw).unwrap_or(Value::Null),
         raw,
+        span,
     };
     let answer = match head.method.as_str() {
         "POST" => {
@@ -447,4 +495,43 @@ fn in_pieces(pieces: Vec<(Duration, Bytes)>, cut: bool) -> Body {
         Ok(frame)
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overlaps_is_counted() {
+        let origin = Instant::now();
+        let most = |spans: &[(u64, Option<u64>)]| {
+            let at = |ms| origin + Duration::from_millis(ms);
+            most_at_a_time(spans.iter().map(|(from, to)| (at(*from), to.map(at))))
+        };
+        assert_eq!(most(&[]), 0);
+        assert_eq!(most(&[(0, Some(5)), (5, Some(9)), (9, None)]), 1, "one after the other");
+        assert_eq!(most(&[(4, Some(9)), (0, Some(5)), (6, Some(7))]), 2);
+        assert_eq!(most(&[(0, None), (1, None), (2, Some(3)), (3, Some(3))]), 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_with_its_answer_or_with_its_connection() {
+        let slow = |_: &Call| Answer::After(Duration::from_secs(3_600), Box::new(Answer::Return(Value::Null)));
+        let functions =
+            vec![StubFunction::new("now", "e", |_| Answer::Return(Value::Null)), StubFunction::new("slow", "e", slow)];
+        let app = StubApp::serve("app", functions).await.unwrap();
+        let base = app.url.strip_suffix("/api/inngest").unwrap().replace("localhost", "127.0.0.1");
+        let path = |function: &str| format!("/api/inngest?fnId=app-{function}&stepId=step");
+        Client::new(&base).post(&path("now"), &json!({})).await.unwrap();
+        assert!(app.calls_of("now")[0].span.to().is_some());
+        let asking = {
+            let (client, path) = (Client::new(&base), path("slow"));
+            tokio::spawn(async move { client.post(&path, &json!({})).await })
+        };
+        let limit = Duration::from_secs(10);
+        crate::wait_until("the call", limit, async || app.calls_of("slow").first().cloned()).await.unwrap();
+        assert_eq!(app.calls_of("slow")[0].span.to(), None);
+        asking.abort();
+        crate::wait_until("its end", limit, async || app.calls_of("slow")[0].span.to()).await.unwrap();
+    }
 }

@@ -1,10 +1,11 @@
 //! A server and a stub app for one test.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use inngest_testkit::server::Options;
-use inngest_testkit::{Call, Client, Server, StubApp, StubFunction, wait_until};
+use inngest_testkit::stub::most_at_a_time;
+use inngest_testkit::{Answer, Call, Client, Server, StubApp, StubFunction, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -92,6 +93,63 @@ impl World {
         id
     }
 
+    /// Sends events of one name in one request; their ids.
+    pub(crate) async fn send_all(&self, name: &str, data: impl IntoIterator<Item = Value>) -> Vec<String> {
+        let events: Vec<Value> = data.into_iter().map(|data| json!({ "name": name, "data": data })).collect();
+        self.client().send(&Value::Array(events)).await.unwrap()
+    }
+
+    /// The runs of these events, one each, once all have ended.
+    pub(crate) async fn all_ended(&self, events: &[String]) -> Vec<Value> {
+        let mut runs = Vec::new();
+        for event in events {
+            runs.push(self.ended(event).await);
+        }
+        runs
+    }
+
+    /// The calls to a function in the order of their arrival, once there are so many.
+    pub(crate) async fn calls(&self, function: &str, count: usize) -> Vec<Call> {
+        self.call(function, count - 1).await;
+        let mut calls = self.app.calls_of(function);
+        calls.sort_by_key(|call| call.span.from);
+        calls
+    }
+
+    /// How many runs each of these events has started, those that were skipped left out.
+    pub(crate) async fn started(&self, events: &[String]) -> Vec<usize> {
+        let mut counts = Vec::new();
+        for event in events {
+            let runs = self.client().runs_of(event).await.unwrap();
+            counts.push(runs.iter().filter(|run| run["status"] != "Skipped").count());
+        }
+        counts
+    }
+
+    /// Why an event has started no run: reasons, and the runs that were in the way.
+    pub(crate) async fn skips(&self, event: &str) -> Vec<Value> {
+        let reply = self.client().get(&format!("/v1/events/{event}/skips")).await.unwrap();
+        reply["data"].as_array().unwrap().clone()
+    }
+
+    /// Registers these functions of the app, and no others.
+    pub(crate) async fn sync(&self, functions: &Value) -> Value {
+        let mut body = self.app.registration();
+        body["functions"] = functions.clone();
+        let reply = self.client().post("/fn/register", &body).await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    /// Registers the functions of the app again, this one of them with other options.
+    pub(crate) async fn reconfigure(&self, function: &str, config: Value) {
+        let mut functions = self.app.registration()["functions"].clone();
+        let all = functions.as_array_mut().unwrap();
+        let changed = all.iter_mut().find(|known| known["name"] == function).unwrap();
+        changed.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        self.sync(&functions).await;
+    }
+
     /// SIGKILL and start again.
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.server = self.server.kill_and_restart(Vec::new()).await.unwrap();
@@ -102,4 +160,35 @@ impl World {
 /// Times of the calls, as attempt numbers.
 pub(crate) fn attempts(app: &StubApp, function: &str) -> Vec<u64> {
     app.calls_of(function).iter().map(inngest_testkit::Call::attempt).collect()
+}
+
+/// A function without steps that takes so long and gives the data of its event.
+pub(crate) fn takes(id: &str, millis: u64, config: Value) -> StubFunction {
+    let script = move |call: &Call| {
+        let data = Answer::Return(call.body["event"]["data"].clone());
+        if millis == 0 { data } else { Answer::After(Duration::from_millis(millis), Box::new(data)) }
+    };
+    StubFunction::new(id, &format!("t/{id}"), script).config(config)
+}
+
+/// The most of these calls that were in flight at a time.
+pub(crate) fn most_in_flight<'a>(calls: impl IntoIterator<Item = &'a Call>) -> usize {
+    most_at_a_time(calls.into_iter().map(|call| (call.span.from, call.span.to())))
+}
+
+/// Seconds from an instant to the arrival of each call.
+pub(crate) fn seconds_from(since: Instant, calls: &[Call]) -> Vec<f64> {
+    calls.iter().map(|call| (call.span.from - since).as_secs_f64()).collect()
+}
+
+/// A member of the data of the event of each call.
+pub(crate) fn data_of(calls: &[Call], member: &str) -> Vec<Value> {
+    calls.iter().map(|call| call.body["event"]["data"][member].clone()).collect()
+}
+
+/// The middle one and the last of a hundred of these times.
+pub(crate) fn p50_and_p99(mut seconds: Vec<f64>) -> (f64, f64) {
+    seconds.sort_by(f64::total_cmp);
+    let at = |share: usize| seconds[(seconds.len() - 1) * share / 100];
+    (at(50), at(99))
 }

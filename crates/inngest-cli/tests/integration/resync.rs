@@ -18,15 +18,6 @@ fn sleeper(duration: &'static str) -> impl Fn(&Call) -> Answer + Send + Sync + '
     }
 }
 
-/// Registers these functions of the app, and no others.
-async fn sync(world: &World, functions: &Value) -> Value {
-    let mut body = world.app.registration();
-    body["functions"] = functions.clone();
-    let reply = world.client().post("/fn/register", &body).await.unwrap();
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    reply.json()
-}
-
 /// Runs in every state there is: asleep, waiting, to be retried, in flight, to begin later.
 struct UnderWay {
     world: World,
@@ -96,7 +87,7 @@ impl UnderWay {
 #[tokio::test]
 async fn runs_of_removed_functions_go_on_and_no_new_ones_start() {
     let under_way = UnderWay::start().await;
-    assert_eq!(sync(&under_way.world, &json!([])).await["modified"], true);
+    assert_eq!(under_way.world.sync(&json!([])).await["modified"], true);
     under_way.nothing_starts().await;
     under_way.all_end().await;
 }
@@ -110,7 +101,7 @@ async fn runs_of_a_removed_app_go_on_and_it_may_come_back() {
     under_way.nothing_starts().await;
     under_way.all_end().await;
     let known = world.app.calls_of("later")[0].body["ctx"]["fn_id"].clone();
-    let reply = sync(world, &world.app.registration()["functions"]).await;
+    let reply = world.sync(&world.app.registration()["functions"]).await;
     assert_eq!(reply["modified"], true, "the same functions as ever, and yet they are back");
     assert_eq!(world.run("t/later", json!({})).await["output"], "late");
     assert_eq!(world.app.calls_of("later")[1].body["ctx"]["fn_id"], known, "as who they were");
@@ -151,8 +142,8 @@ async fn a_renamed_function_is_the_same_and_its_newest_definition_counts() {
     functions[0]["triggers"] = json!([{ "event": "t/other" }]);
     functions[0]["steps"]["step"]["retries"]["attempts"] = json!(0);
     functions[1]["timeouts"] = json!({ "finish": "1s" });
-    assert_eq!(sync(&world, &functions).await["modified"], true);
-    assert_eq!(sync(&world, &functions).await["modified"], false, "the same again is nothing");
+    assert_eq!(world.sync(&functions).await["modified"], true);
+    assert_eq!(world.sync(&functions).await["modified"], false, "the same again is nothing");
     assert_eq!(world.ended(&failing).await["status"], "Failed", "no attempts are left to it");
     let old = world.send("t/f", json!({})).await;
     assert_eq!(world.client().runs_of(&old).await.unwrap().len(), 0);
@@ -176,6 +167,6 @@ async fn two_apps_may_be_served_at_one_url() {
     let event = world.send("t/f", json!({})).await;
     assert_eq!(world.client().ended_runs(&event, 2, crate::harness::SOON).await.unwrap().len(), 2);
     // One of them loses its functions, the other does not.
-    sync(&world, &json!([])).await;
+    world.sync(&json!([])).await;
     assert_eq!(world.run("t/f", json!({})).await["function_slug"], "other-f");
 }
