@@ -115,9 +115,15 @@ impl Server {
     }
 
     /// SIGKILL, and starts again with `env` in place of the environment it had.
-    pub async fn kill_and_restart(mut self, env: Vec<(String, String)>) -> anyhow::Result<Self> {
+    pub async fn kill_and_restart(self, env: Vec<(String, String)>) -> anyhow::Result<Self> {
+        let options = self.kill().await?;
+        Self::start(Options { env, ..options }).await
+    }
+
+    /// SIGKILL; how to start it again.
+    pub async fn kill(mut self) -> anyhow::Result<Options> {
         self.child.kill().await?;
-        Self::start(Options { env, ..self.options.clone() }).await
+        Ok(self.options.clone())
     }
 
     /// Waits until the process ends by itself.

@@ -151,8 +151,15 @@ impl World {
     }
 
     /// SIGKILL and start again.
-    pub(crate) async fn kill_and_restart(mut self) -> Self {
-        self.server = self.server.kill_and_restart(Vec::new()).await.unwrap();
+    pub(crate) async fn kill_and_restart(self) -> Self {
+        self.killed_for(Duration::ZERO).await
+    }
+
+    /// SIGKILL and start again after some time.
+    pub(crate) async fn killed_for(mut self, pause: Duration) -> Self {
+        let options = self.server.kill().await.unwrap();
+        tokio::time::sleep(pause).await;
+        self.server = Server::start(options).await.unwrap();
         self
     }
 }
