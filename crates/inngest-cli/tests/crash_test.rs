@@ -4,17 +4,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inngest_testkit::crash::{Plan, run};
+use inngest_testkit::crash::{Plan, flow, runs};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_the_server_is_killed() {
+/// As the environment says.
+fn plan() -> Plan {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let kills = number("INNGEST_CRASH_KILLS").unwrap_or(100);
     let seed = number("INNGEST_CRASH_SEED").unwrap_or_else(rand::random);
     println!("seed {seed}");
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_inngest"));
-    let plan = Plan { binary, kills: u32::try_from(kills).expect("a sensible number"), seed };
-    let verdict = run(&plan).await.expect("the load could be run");
+    Plan { binary, kills: u32::try_from(kills).expect("a sensible number"), seed }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_server_is_killed() {
+    let plan = plan();
+    let verdict = runs::run(&plan).await.expect("the load could be run");
     println!(
         "{} kills, {} acknowledged events, {} runs: {} lost, {} doubled, {} forgotten, {} hanging, {} mistimed; \
          healthy within {:?}; {} timers, late by {:?} (p50, p99, max)",
@@ -31,6 +36,29 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         verdict.late
     );
     assert!(verdict.is_clean(), "{verdict:#?}");
-    assert!(verdict.events > 10 * kills as usize / 2, "the load was too small to show anything: {}", verdict.events);
+    assert!(verdict.events > 5 * plan.kills as usize, "the load was too small to show anything: {}", verdict.events);
     assert!(verdict.healthy_after_max < Duration::from_secs(2), "{:?}", verdict.healthy_after_max);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_limit_holds_when_the_server_is_killed() {
+    let plan = plan();
+    let verdict = flow::run(&plan).await.expect("the load could be run");
+    println!(
+        "{} kills, {} acknowledged events, {} runs: {} problems; healthy within {:?}; late (p50, p99): {} debounces \
+         {:?}, {} throttled starts {:?}, {} slots {:?}",
+        verdict.kills,
+        verdict.events,
+        verdict.runs,
+        verdict.problems.len(),
+        verdict.healthy_after_max,
+        verdict.debounces.count,
+        verdict.debounces.late,
+        verdict.throttled.count,
+        verdict.throttled.late,
+        verdict.slots.count,
+        verdict.slots.late,
+    );
+    assert_eq!(verdict.problems, Vec::<String>::new());
+    assert!(verdict.events > 20 * plan.kills as usize, "the load was too small to show anything: {}", verdict.events);
 }

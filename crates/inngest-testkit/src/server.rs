@@ -114,15 +114,11 @@ impl Server {
         std::fs::read_to_string(self.options.dir.join("server.log")).unwrap_or_default()
     }
 
-    /// SIGKILL, and starts again with `env` in place of the environment it had.
-    pub async fn kill_and_restart(self, env: Vec<(String, String)>) -> anyhow::Result<Self> {
-        let options = self.kill().await?;
-        Self::start(Options { env, ..options }).await
-    }
-
     /// SIGKILL; how to start it again.
     pub async fn kill(mut self) -> anyhow::Result<Options> {
-        self.child.kill().await?;
+        // It may have ended by itself, which is as good.
+        let _ended = self.child.start_kill();
+        self.child.wait().await?;
         Ok(self.options.clone())
     }
 

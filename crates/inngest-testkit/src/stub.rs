@@ -56,6 +56,10 @@ pub struct Span {
 }
 
 impl Span {
+    pub(crate) fn since(from: Instant) -> Self {
+        Self { from, to: Arc::default() }
+    }
+
     /// When it was answered, or its connection was closed; `None` while it is in flight.
     #[must_use]
     pub fn to(&self) -> Option<Instant> {
@@ -395,7 +399,7 @@ impl Drop for InFlight {
 }
 
 async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Body>, Closed> {
-    let span = Span { from: Instant::now(), to: Arc::default() };
+    let span = Span::since(Instant::now());
     let _in_flight = InFlight(Arc::clone(&span.to));
     let (head, body) = request.into_parts();
     let raw = body.collect().await.map_err(|_| Closed)?.to_bytes();

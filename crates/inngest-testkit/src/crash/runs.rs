@@ -1,18 +1,14 @@
-//! The crash runner: kills the real server again and again under a mixed load, then checks that every
-//! acknowledged event ended in exactly its runs, that no memoised step was forgotten, that no run hangs, that no
-//! timer was early, and that each time of a schedule started one run.
+//! Runs of every kind under kills: every acknowledged event ends in exactly its runs, no memoised step is forgotten, no
+//! run hangs, no timer is early, and each time of a schedule starts one run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inngest_core::crash;
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use super::{END_WITHIN, Plan, ends, kill_again_and_again};
 use crate::client::is_final;
 use crate::server::Options;
 use crate::stub::{Posting, op, step_id};
@@ -23,20 +19,6 @@ const SENDERS: usize = 8;
 
 /// Pause of a sender between two requests.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// All runs have ended so long after the last restart, or they hang.
-const END_WITHIN: Duration = Duration::from_secs(90);
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The `inngest` binary.
-    pub binary: PathBuf,
-    /// How often the server dies.
-    pub kills: u32,
-    /// Chooses moments and points; the same seed chooses the same.
-    pub seed: u64,
-}
 
 /// What came of it. All counts but the first three should be zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,30 +81,18 @@ const NAP: Duration = Duration::from_millis(300);
 pub async fn run(plan: &Plan) -> anyhow::Result<Verdict> {
     let dir = tempfile::tempdir()?;
     let memory = Arc::new(Memory::default());
-    let mut server = Server::start(Options::new(&plan.binary, dir.path())?).await?;
+    let server = Server::start(Options::new(&plan.binary, dir.path())?).await?;
     let app = StubApp::serve_with("crash", functions(&memory, server.client()), false).await?;
     app.register(server.client()).await?;
     let load = Load::start(server.client());
     let ticking = tokio::spawn(tick(server.client().clone()));
-    let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut verdict = Verdict::default();
-    for kill in 0..plan.kills {
-        // Every other death comes at a named point, armed at the restart before it.
-        if kill.is_multiple_of(2) {
-            tokio::time::sleep(Duration::from_millis(random.random_range(20..400))).await;
-        } else if server.exited(Duration::from_secs(2)).await.is_err() {
-            eprintln!("kill {kill}: the armed point was not passed, SIGKILL instead");
-        }
-        let options = server.options().clone();
+    let survivor = kill_again_and_again(plan, server, || {
         memory.lives.fetch_add(1, Ordering::Relaxed);
-        server = match server.kill_and_restart(crash_env(kill + 1, plan.kills, &mut random)).await {
-            Ok(server) => server,
-            // The armed point was passed before anybody could ask whether the server is healthy.
-            Err(_) => Server::start(Options { env: Vec::new(), ..options }).await?,
-        };
-        verdict.healthy_after_max = verdict.healthy_after_max.max(server.healthy_after);
-        verdict.kills += 1;
-    }
+    })
+    .await?;
+    let mut verdict =
+        Verdict { kills: plan.kills, healthy_after_max: survivor.healthy_after_max, ..Verdict::default() };
+    let server = survivor.server;
     let acknowledged = load.stop().await;
     judge(server.client(), &acknowledged, &mut verdict).await?;
     ticking.abort();
@@ -136,15 +106,6 @@ async fn tick(client: Client) {
         // One that is not accepted is followed by another.
         let _not_up = client.send(&json!({ "name": TICK, "data": { "n": 1 } })).await;
     }
-}
-
-/// Arms a point for the odd kills that are still to come.
-fn crash_env(next_kill: u32, kills: u32, random: &mut StdRng) -> Vec<(String, String)> {
-    if next_kill.is_multiple_of(2) || next_kill >= kills {
-        return Vec::new();
-    }
-    let point = crash::POINTS[random.random_range(0..crash::POINTS.len())];
-    vec![(crash::VARIABLE.to_owned(), format!("{point}:{}", random.random_range(1..120)))]
 }
 
 /// What calls to the app have shown so far: the memos of each run.
@@ -450,9 +411,8 @@ async fn judge(client: &Client, acknowledged: &[Acknowledged], verdict: &mut Ver
         verdict.runs += runs.len();
         compare(event, expected, &runs, verdict);
     }
-    let ends = count_ends(client).await?;
-    for (run, count) in ends.into_iter().filter(|(_, count)| *count > 1) {
-        verdict.doubled.push(format!("run {run} ended {count} times"));
+    for (run, ends) in ends(client).await?.into_iter().filter(|(_, ends)| ends.len() > 1) {
+        verdict.doubled.push(format!("run {run} ended {} times", ends.len()));
     }
     Ok(())
 }
@@ -473,23 +433,5 @@ fn compare(event: &str, expected: &[(&str, &str)], runs: &[Value], verdict: &mut
     let known: HashSet<String> = expected.iter().map(|(function, _)| format!("crash-{function}")).collect();
     if let Some(run) = runs.iter().find(|run| !known.contains(&slug(run))) {
         verdict.doubled.push(format!("event {event} has a run of {}", slug(run)));
-    }
-}
-
-/// How many `inngest/function.finished` events each run has.
-async fn count_ends(client: &Client) -> anyhow::Result<HashMap<String, u32>> {
-    let mut ends = HashMap::new();
-    let mut cursor = String::new();
-    loop {
-        let path = format!(
-            "/v1/events?limit=100&name=inngest/function.finished&include_internal=true&received_after=2020-01-01{cursor}"
-        );
-        let page = client.get(&path).await?;
-        let Some(events) = page["data"].as_array().filter(|events| !events.is_empty()) else { return Ok(ends) };
-        for event in events {
-            *ends.entry(event["data"]["run_id"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
-        }
-        let last = events.last().and_then(|event| event["internal_id"].as_str()).unwrap_or_default();
-        cursor = format!("&cursor={last}");
     }
 }
