@@ -23,6 +23,7 @@ func main() {
 	functions.defineFailing()
 	functions.defineWaiting()
 	functions.defineGateways()
+	functions.defineControlled()
 
 	http.Handle("/api/inngest", client.Serve())
 	http.HandleFunc("GET /log/{run}", func(writer http.ResponseWriter, request *http.Request) {

@@ -2,6 +2,8 @@
 // triggers in different places. Every function notes what it executes in the journal, so that the tests can tell
 // a memoised step from one that ran twice.
 
+import { controlled } from "./controlled.mjs";
+
 const events = (...names) => names.map((event) => ({ event }));
 const every = (cron) => [{ cron }];
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -74,6 +76,8 @@ export function scenarios({ define, journal, race, openai, referenceFunction, No
     });
 
   return [
+    ...controlled({ define, journal }),
+
     define({ id: "hello" }, events("sdk/hello"), async ({ event, runId }) => {
       journal.note(runId, "body");
       return { greeting: `hello ${event.data.name}` };

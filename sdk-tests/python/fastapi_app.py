@@ -9,6 +9,7 @@ import inngest
 import inngest.fast_api
 import uvicorn
 
+from controlled_async import controlled
 from journal import Journal
 from scenarios_async import scenarios
 from waiting_async import waiting
@@ -16,7 +17,7 @@ from waiting_async import waiting
 client = inngest.Inngest(app_id="sdk-fastapi", logger=logging.getLogger("uvicorn"))
 journal = Journal()
 app = fastapi.FastAPI()
-inngest.fast_api.serve(app, client, [*scenarios(client, journal), *waiting(client, journal)])
+inngest.fast_api.serve(app, client, [*scenarios(client, journal), *waiting(client, journal), *controlled(client, journal)])
 
 
 @app.get("/log/{run}")

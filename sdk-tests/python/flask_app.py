@@ -7,6 +7,7 @@ import flask
 import inngest
 import inngest.flask
 
+from controlled_sync import controlled
 from journal import Journal
 from scenarios_sync import scenarios
 from waiting_sync import waiting
@@ -14,7 +15,7 @@ from waiting_sync import waiting
 app = flask.Flask(__name__)
 client = inngest.Inngest(app_id="sdk-flask", logger=app.logger)
 journal = Journal()
-inngest.flask.serve(app, client, [*scenarios(client, journal), *waiting(client, journal)])
+inngest.flask.serve(app, client, [*scenarios(client, journal), *waiting(client, journal), *controlled(client, journal)])
 
 
 @app.get("/log/<run>")

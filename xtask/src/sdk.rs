@@ -8,6 +8,7 @@
 //! out.
 
 mod cases;
+mod controlled;
 mod install;
 mod provider;
 mod scenario;
@@ -56,14 +57,18 @@ const PYTHON_LACKS: &[(&str, &[&str])] = &[
     ("no checkpoints in this SDK", &["checkpointed", "checkpointed_batch"]),
     ("no signals in this SDK", &["signal", "signal_sent", "signal_timeout"]),
     ("no step.fetch in this SDK", &["fetch", "fetch_not_found", "fetch_refused"]),
+    NO_LIMIT_OF_RUNS,
 ];
+
+/// What only the SDK for Go has.
+const NO_LIMIT_OF_RUNS: (&str, &[&str]) = ("no limits of runs in this SDK", &["limit_runs"]);
 
 const APPS: [App; 5] = [
     App {
         name: "js_v4",
         dir: "js-v4",
         prepare: install::javascript,
-        lacks: &[],
+        lacks: &[NO_LIMIT_OF_RUNS],
         has_causes: true,
         has_checkpoints: true,
         has_failure_handlers: true,
@@ -72,7 +77,7 @@ const APPS: [App; 5] = [
         name: "js_v3",
         dir: "js-v3",
         prepare: install::javascript,
-        lacks: &[],
+        lacks: &[NO_LIMIT_OF_RUNS],
         has_causes: true,
         has_checkpoints: false,
         has_failure_handlers: true,
@@ -226,13 +231,25 @@ type Case = (&'static str, fn(&mut Tested) -> anyhow::Result<()>);
 
 /// In this order: the crashes take the server from under everything else, the schedule has waited for its full minute
 /// meanwhile.
-const CASES: [Case; 9] = [
+const CASES: [Case; 21] = [
     ("client_send", cases::client_send),
     ("fan_out_children", cases::fan_out_children),
     ("future_event", cases::future_event),
     ("same_event_id", cases::same_event_id),
     ("cancel_on", cases::cancel_on),
     ("many_runs", cases::many_runs),
+    ("limit_number", controlled::limit_number),
+    ("limit_key", controlled::limit_key),
+    ("limit_both", controlled::limit_both),
+    ("limit_runs", controlled::limit_runs),
+    ("throttle", controlled::throttle),
+    ("rate_limit", controlled::rate_limit),
+    ("debounce", controlled::debounce),
+    ("batch", controlled::batch),
+    ("priority", controlled::priority),
+    ("singleton_skip", controlled::singleton_skip),
+    ("singleton_cancel", controlled::singleton_cancel),
+    ("idempotency", controlled::idempotency),
     ("crash_asleep", cases::crash_asleep),
     ("crash_awake", cases::crash_awake),
     ("cron", cases::cron),

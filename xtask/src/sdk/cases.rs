@@ -139,6 +139,6 @@ fn stopped_at(tested: &Tested, event: &str, part: &str, recorded: usize) -> anyh
     Ok(run)
 }
 
-fn run_id(run: &Value) -> anyhow::Result<&str> {
+pub(crate) fn run_id(run: &Value) -> anyhow::Result<&str> {
     run["run_id"].as_str().context("run_id")
 }

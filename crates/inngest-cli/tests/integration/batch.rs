@@ -17,13 +17,13 @@ fn batches(calls: &[Call]) -> Vec<Vec<Value>> {
     calls.iter().map(of_call).collect()
 }
 
-fn batched(config: Value) -> StubFunction {
+fn batched(config: &Value) -> StubFunction {
     StubFunction::new("f", "t/f", |call| Answer::Return(json!(call.body["events"].as_array().map(Vec::len))))
         .config(json!({ "batchEvents": config }))
 }
 
 async fn world_of(config: Value) -> World {
-    World::of(vec![batched(config)]).await
+    World::of(vec![batched(&config)]).await
 }
 
 fn numbered(numbers: std::ops::Range<u32>) -> impl Iterator<Item = Value> {
@@ -149,7 +149,7 @@ async fn a_batch_of_large_events_is_full_by_its_size() {
 #[tokio::test]
 async fn ticks_of_a_schedule_are_not_gathered() {
     let triggers = json!([{ "event": "t/f" }, { "cron": "* * * * * *" }]);
-    let world = World::of(vec![batched(json!({ "maxSize": 10, "timeout": "1h" })).triggers(triggers)]).await;
+    let world = World::of(vec![batched(&json!({ "maxSize": 10, "timeout": "1h" })).triggers(triggers)]).await;
     for call in world.calls("f", 2).await {
         let events = call.body["events"].as_array().unwrap();
         assert_eq!((events.len(), &events[0]["name"]), (1, &json!("inngest/scheduled.timer")));

@@ -10,7 +10,7 @@ use crate::harness::{World, data_of, takes};
 /// A run starts at most so much later than its time on a loaded machine.
 const LATE: Duration = Duration::from_millis(400);
 
-fn debounced(config: Value) -> StubFunction {
+fn debounced(config: &Value) -> StubFunction {
     takes("f", 0, json!({ "debounce": config }))
 }
 
@@ -41,7 +41,7 @@ async fn assert_no_more(world: &World, calls: usize) {
 
 #[tokio::test]
 async fn the_last_event_starts_the_run_when_no_other_came_for_the_period() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" }))]).await;
     let sent = send_at(&world, &[0, 500, 800], |n| json!({ "n": n })).await;
     let calls = world.calls("f", 1).await;
     assert_eq!(data_of(&calls, "n"), [2]);
@@ -56,7 +56,7 @@ async fn the_last_event_starts_the_run_when_no_other_came_for_the_period() {
 
 #[tokio::test]
 async fn the_run_is_that_of_the_last_event_and_the_others_have_a_reason() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" }))]).await;
     let events = world.send_all("t/f", (0..3).map(|n| json!({ "n": n }))).await;
     assert_eq!(world.started(&events).await, [0, 0, 0], "not yet");
     let run = world.ended(&events[2]).await;
@@ -71,7 +71,7 @@ async fn the_run_is_that_of_the_last_event_and_the_others_have_a_reason() {
 
 #[tokio::test]
 async fn the_run_starts_at_the_timeout_at_the_latest() {
-    let world = World::of(vec![debounced(json!({ "period": "1s", "timeout": "1500ms" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s", "timeout": "1500ms" }))]).await;
     let times = [0, 400, 800, 1_200, 1_700, 2_100, 2_500, 2_900];
     let sent = send_at(&world, &times, |n| json!({ "n": n })).await;
     let calls = world.calls("f", 2).await;
@@ -83,7 +83,7 @@ async fn the_run_starts_at_the_timeout_at_the_latest() {
 
 #[tokio::test]
 async fn the_event_of_the_highest_time_wins_and_lower_ones_do_not_delay_it() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" }))]).await;
     let now = u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let mut sent = Vec::new();
     for (n, ts) in [now, now - 5_000, now - 1].into_iter().enumerate() {
@@ -100,7 +100,7 @@ async fn the_event_of_the_highest_time_wins_and_lower_ones_do_not_delay_it() {
 
 #[tokio::test]
 async fn of_equal_times_the_last_one_to_come_wins() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" }))]).await;
     let now = u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     for n in 0..3 {
         world.client().send(&json!({ "name": "t/f", "data": { "n": n }, "ts": now })).await.unwrap();
@@ -110,7 +110,7 @@ async fn of_equal_times_the_last_one_to_come_wins() {
 
 #[tokio::test]
 async fn the_event_arrives_as_it_was_sent() {
-    let world = World::of(vec![debounced(json!({ "period": "1s", "timeout": "5s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s", "timeout": "5s" }))]).await;
     let data = json!({ "o": {}, "n": null, "a": [], "big": 9_007_199_254_740_993_u64, "t": "é\u{1f600}\\\"" });
     world.send("t/f", json!({ "first": true })).await;
     let body = json!({ "name": "t/f", "id": "mine", "data": data, "user": { "id": 1 }, "v": "2" });
@@ -124,7 +124,7 @@ async fn the_event_arrives_as_it_was_sent() {
 
 #[tokio::test]
 async fn each_value_of_a_key_is_debounced_by_itself() {
-    let world = World::of(vec![debounced(json!({ "period": "1s", "key": "event.data.u" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s", "key": "event.data.u" }))]).await;
     let users = [json!("a"), json!("b"), json!("a"), json!(true), json!(false), json!("true")];
     let mut data: Vec<Value> = users.iter().enumerate().map(|(n, user)| json!({ "u": user, "n": n })).collect();
     data.push(json!({ "n": 6 }));
@@ -137,7 +137,7 @@ async fn each_value_of_a_key_is_debounced_by_itself() {
 
 #[tokio::test]
 async fn an_event_of_the_future_starts_the_run_then() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" }))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" }))]).await;
     let began = Instant::now();
     let at = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(3);
     let ts = u64::try_from(at.as_millis()).unwrap();
@@ -148,7 +148,7 @@ async fn an_event_of_the_future_starts_the_run_then() {
 
 #[tokio::test]
 async fn what_is_pending_goes_on_without_the_option_and_ends_with_its_function() {
-    let world = World::of(vec![debounced(json!({ "period": "1s" })), takes("other", 0, json!({}))]).await;
+    let world = World::of(vec![debounced(&json!({ "period": "1s" })), takes("other", 0, json!({}))]).await;
     let (mut plain, gone) = (world.app.registration()["functions"].clone(), json!([]));
     plain[0].as_object_mut().unwrap().remove("debounce");
     let pending = world.send("t/f", json!({ "n": "pending" })).await;
@@ -166,7 +166,8 @@ async fn what_is_pending_goes_on_without_the_option_and_ends_with_its_function()
 #[tokio::test]
 async fn runs_start_at_their_time_while_others_are_busy() {
     let world =
-        World::of(vec![debounced(json!({ "period": "1s", "key": "event.data.u" })), takes("load", 0, json!({}))]).await;
+        World::of(vec![debounced(&json!({ "period": "1s", "key": "event.data.u" })), takes("load", 0, json!({}))])
+            .await;
     let mut acknowledged = Vec::new();
     for n in 0..50 {
         world.send("t/f", json!({ "u": n })).await;
