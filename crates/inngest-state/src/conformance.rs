@@ -2,14 +2,17 @@
 //!
 //! A backend is done when all cases pass. Each case makes its own ids, so that they can share one database.
 
+mod admission;
 mod waits;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use inngest_core::event::{EventBody, FUNCTION_FAILED, FUNCTION_FINISHED};
 use inngest_core::function::Trigger;
 use inngest_core::{
-    App, AppId, Event, EventId, Function, FunctionId, Ids, Millis, Payload, RunId, RunStatus, StepId, SystemClock,
+    App, AppId, Clock, Event, EventId, Function, FunctionId, Ids, Millis, Payload, RunId, RunStatus, StepId,
     SystemEntropy,
 };
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, StepRef};
@@ -25,9 +28,35 @@ pub trait Backend: Store + History {}
 
 impl<T: Store + History> Backend for T {}
 
-/// Runs every case on `store`, which must be empty. Panics at the first that fails, naming it.
-pub async fn exercise(store: &dyn Backend) {
-    let case = Case { store, ids: Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy)) };
+/// A clock that is set by hand.
+#[derive(Debug)]
+pub struct HandClock(AtomicI64);
+
+impl Default for HandClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_700_000_000_000))
+    }
+}
+
+impl HandClock {
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.0.store(self.now().plus(time).0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Runs every case on a store that is opened empty and tells the time by the clock given. Panics at the first that
+/// fails, naming it.
+pub async fn exercise<B: Backend>(open: impl FnOnce(Arc<dyn Clock>) -> B) {
+    let clock = Arc::new(HandClock::default());
+    let store = open(clock.clone());
+    let case = Case { store: &store, ids: Ids::new(clock.clone(), Arc::new(SystemEntropy)), clock };
     case.an_event_starts_its_runs().await;
     case.a_repeated_event_changes_nothing().await;
     case.an_idempotency_key_starts_a_function_once().await;
@@ -54,11 +83,13 @@ pub async fn exercise(store: &dyn Backend) {
     case.odd_text_survives().await;
     case.large_values_survive().await;
     case.waits().await;
+    case.admissions().await;
 }
 
 struct Case<'s> {
     store: &'s dyn Backend,
     ids: Ids,
+    clock: Arc<HandClock>,
 }
 
 impl Case<'_> {

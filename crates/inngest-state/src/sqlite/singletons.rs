@@ -17,6 +17,7 @@ pub(super) struct Singletons<'c> {
     holder: Statement<'c>,
     lock: Statement<'c>,
     unlock: Statement<'c>,
+    hand_back: Statement<'c>,
     follow: Statement<'c>,
     predecessor: Statement<'c>,
     pass_on: Statement<'c>,
@@ -31,6 +32,7 @@ impl<'c> Singletons<'c> {
             holder: sql("SELECT run_id FROM singletons WHERE function_id = ?1 AND key = ?2")?,
             lock: sql("INSERT OR REPLACE INTO singletons (function_id, key, run_id) VALUES (?1,?2,?3)")?,
             unlock: sql("DELETE FROM singletons WHERE run_id = ?1")?,
+            hand_back: sql("UPDATE singletons SET run_id = ?2 WHERE run_id = ?1")?,
             follow: sql("INSERT INTO successors (run_id, after_run, key, due) VALUES (?1,?2,?3,?4)")?,
             predecessor: sql("DELETE FROM successors WHERE run_id = ?1 RETURNING after_run")?,
             pass_on: sql("UPDATE successors SET after_run = ?2 WHERE after_run = ?1")?,
@@ -62,11 +64,14 @@ impl<'c> Singletons<'c> {
             return Ok(None);
         }
         let ended = run.to_bytes();
-        self.unlock.execute([ended])?;
         if let Some(before) = self.predecessor.query_row([ended], |row| codec::run_id(row, 0)).optional()? {
-            self.pass_on.execute(params![ended, before.to_bytes()])?;
+            // It never began. The other one has not ended: whoever comes next waits for that.
+            let before = before.to_bytes();
+            self.hand_back.execute([ended, before])?;
+            self.pass_on.execute([ended, before])?;
             return Ok(None);
         }
+        self.unlock.execute([ended])?;
         let job = |row: &rusqlite::Row<'_>| {
             let id = JobId { run: codec::run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() };
             Ok((id, Millis(row.get(2)?)))
