@@ -3,10 +3,14 @@
 use std::fs;
 use std::sync::Arc;
 
-use inngest_core::{Clock, Ids, Millis, SystemClock, SystemEntropy};
+use inngest_core::{Clock, FunctionId, Ids, Millis, RunId, RunStatus, SystemClock, SystemEntropy};
 use inngest_core::{Event, Payload, event::EventBody};
+use inngest_queue::flow::{Admission, Batch, Bucket, Debounce, KeyValue, Keys, RateLimit, Skip};
+use inngest_queue::flow::{Singleton, SingletonMode};
+use inngest_queue::{JobId, JobKind, QueueItem, StepRef, Token, gcra::Rate};
 use inngest_state::sqlite::{Options, SqliteStore};
-use inngest_state::{Change, CommitError, History, Store, StoreError, Transition, conformance};
+use inngest_state::{Admit, Change, CommitError, Committed, FinishRun, History, Hold, Requirement};
+use inngest_state::{Store, StoreError, Transition, conformance};
 
 fn open(dir: &std::path::Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(&Options::new(dir), Arc::new(SystemClock))
@@ -97,4 +101,127 @@ async fn a_full_disk_fails_the_commit_and_spares_the_rest() {
     assert!(error.to_string().contains("free some space"), "{error}");
     kept.expect("a neighbour in the same batch is stored");
     assert!(store.event(large.id).await.unwrap().is_none());
+}
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn function() -> FunctionId {
+    FunctionId::of_definition("f", "u")
+}
+
+/// Stores an event that one function matches.
+async fn send(store: &SqliteStore, flow: Admission) -> (Event, Admit, Committed) {
+    let (ids, event) = (Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy)), event());
+    let run = ids.run(event.id, ids.now());
+    let admit = Admit {
+        run,
+        function: function(),
+        idempotency: None,
+        flow: Some(Box::new(flow)),
+        correlation_id: None,
+        job: QueueItem::new(JobId::start(run), function(), JobKind::Start, ids.now()),
+        deadline: None,
+        cancel_on: Vec::new(),
+    };
+    let put = Change::PutEvent(Box::new(event.clone()), vec![admit.clone()]);
+    let committed = store.commit(Transition::of(vec![put]).into()).await.expect("commits");
+    (event, admit, committed)
+}
+
+fn end(run: RunId) -> Change {
+    let (status, ended_at) = (RunStatus::Cancelled, SystemClock.now());
+    Change::FinishRun(Box::new(FinishRun { run, status, output: None, error: None, started_at: None, ended_at }))
+}
+
+#[tokio::test]
+async fn flow_control_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyValue::of("k");
+    let rate = RateLimit { bucket: Bucket::of_function(function()), key, rate: Rate::lossy(1, MINUTE) };
+    let limited = || Admission { rates: vec![rate], ..Admission::default() };
+    let debounce = Debounce { key, period: MINUTE, timeout: None };
+    let debounced = || Admission { debounce: Some(debounce), ..Admission::default() };
+    let batched = || Admission { batch: Some(Batch { key, size: 2, timeout: MINUTE }), ..Admission::default() };
+    let singleton = Singleton { key, mode: SingletonMode::Cancel };
+    let single = || Admission { singleton: Some(singleton), ..Admission::default() };
+    let tat = (SystemClock.now().0 + 60_000) * 1_000_000;
+    let token = Token { bucket: Bucket::shared("t"), key, tat };
+
+    let store = open(dir.path()).unwrap();
+    let (_, _, started) = send(&store, limited()).await;
+    assert_eq!(started.admitted.len(), 1);
+    let (lost, pending, _) = send(&store, debounced()).await;
+    let (first, opens, _) = send(&store, batched()).await;
+    let (_, holder, _) = send(&store, single()).await;
+    let (_, next, _) = send(&store, single()).await;
+    let put = vec![Change::PutTokens(vec![token]), Change::PutHold(function(), Some(Hold::PausedQueue))];
+    store.commit(Transition::of(put).into()).await.unwrap();
+    drop(store);
+
+    let store = open(dir.path()).unwrap();
+    let (event, _, limited) = send(&store, limited()).await;
+    assert_eq!(limited.skipped, [(event.id, function(), Skip::RateLimited)]);
+    let (_, _, joined) = send(&store, debounced()).await;
+    assert_eq!(joined.skipped, [(lost.id, function(), Skip::Debounced)]);
+    assert_eq!((joined.jobs[0].id, joined.jobs[0].generation), (JobId::gathered(pending.run), 2));
+    let (second, full, filled) = send(&store, batched()).await;
+    assert_eq!(filled.removed, [JobId::gathered(opens.run)]);
+    assert_eq!(store.run_record(full.run).await.unwrap().unwrap().event_ids, [first.id, second.id]);
+    let ended = store.commit(Transition::of(vec![end(holder.run)]).into()).await.unwrap();
+    assert_eq!(ended.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [JobId::start(next.run)]);
+    assert_eq!(store.tokens().await.unwrap(), [token]);
+    assert_eq!(store.holds().await.unwrap(), [(function(), Hold::PausedQueue)]);
+}
+
+/// As the second schema has it: a run with two jobs, and one that has ended.
+#[tokio::test]
+async fn a_database_of_an_earlier_release_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = rusqlite::Connection::open(dir.path().join("main.db")).unwrap();
+    raw.execute_batch(include_str!("../src/sqlite/migrations/0001_initial.sql")).unwrap();
+    raw.execute_batch(include_str!("../src/sqlite/migrations/0002_waits.sql")).unwrap();
+    raw.pragma_update(None, "user_version", 2).unwrap();
+    let ids = Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let (event, now) = (event(), SystemClock.now());
+    let (open_run, ended) = (ids.run(event.id, now), ids.run(event.id, now));
+    let (start, step) = (JobId::start(open_run), StepRef { id: "s".into(), name: "S".into() });
+    let sleep = JobId::sleep(open_run, &step.id);
+    let due = now.plus(MINUTE);
+    let id = event.id.to_bytes();
+    raw.execute("INSERT INTO events VALUES (?1,'a/b',NULL,1,NULL,NULL,x'7b7d')", [id]).unwrap();
+    for (run, status) in [(open_run, 0), (ended, 1)] {
+        let sql = "INSERT INTO runs (id, function_id, status, event_ids, event_name, started_at) VALUES (?1,?2,?3,?4,'a/b',5)";
+        raw.execute(sql, (run.to_bytes(), function().0.as_bytes(), status, id)).unwrap();
+    }
+    for (job, kind, step, timer) in [(start, 1, None, None), (sleep, 4, Some("s"), Some(due.0))] {
+        let sql = "INSERT INTO jobs (run_id, key, function_id, kind, step_id, step_name, queued_at, due, priority, timer, \
+                   attempt, generation, version, plan_only, stack_current) VALUES (?1,?2,?3,?4,?5,'S',?6,?7,0,?8,0,1,-1,0,0)";
+        let (run, function) = (job.run.to_bytes(), function());
+        let due = timer.unwrap_or(now.0);
+        raw.execute(
+            sql,
+            rusqlite::params![run, job.key.cast_signed(), function.0.as_bytes(), kind, step, now.0, due, timer],
+        )
+        .unwrap();
+    }
+    drop(raw);
+
+    let store = open(dir.path()).unwrap();
+    let item = QueueItem::new(start, function(), JobKind::Start, now);
+    assert_eq!(store.jobs_ready(None, 9).await.unwrap(), [item]);
+    let item = QueueItem { due, ..QueueItem::new(sleep, function(), JobKind::Sleep(step), now) };
+    assert_eq!(store.jobs_due(due, None, 9).await.unwrap(), [item]);
+    assert!(store.run(open_run).await.unwrap().is_some() && store.run(ended).await.unwrap().is_none());
+    let record = store.run_record(ended).await.unwrap().unwrap();
+    assert_eq!((record.status, record.skip, record.gathering), (RunStatus::Completed, None, None));
+    let started = store.started_runs(vec![function()]).await.unwrap();
+    assert_eq!(
+        started.iter().map(|run| (run.run, run.keys.clone())).collect::<Vec<_>>(),
+        [(open_run, Keys::default())]
+    );
+    let require = vec![Requirement::Generation(start, 1)];
+    let committed = store.commit(Transition { require, changes: vec![end(open_run)] }.into()).await.unwrap();
+    assert_eq!((committed.removed, committed.ended), (vec![sleep], vec![open_run]));
+    drop(store);
+    open(dir.path()).expect("it is of this release now");
 }
