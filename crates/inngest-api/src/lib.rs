@@ -133,9 +133,15 @@ fn router(api: Api) -> Router {
         .route("/events", get(rest::events::list))
         .route("/events/{id}", get(rest::events::get))
         .route("/events/{id}/runs", get(rest::events::runs))
+        .route("/events/{id}/skips", get(rest::skips::of_event))
+        .route(
+            "/flow-control",
+            get(rest::flow_control::get).put(rest::flow_control::put).delete(rest::flow_control::remove),
+        )
         .route("/runs", get(rest::runs::list))
         .route("/runs/{id}", get(rest::runs::get).delete(rest::runs::cancel))
         .route("/runs/{id}/actions", get(rest::runs::actions))
+        .route("/runs/{id}/explain", get(rest::explain::get))
         .route("/runs/{id}/jobs", get(rest::runs::jobs))
         .route("/runs/{id}/metadata", post(rest::metadata::add))
         .route("/runs/{id}/rerun", post(rest::reruns::one))
@@ -144,6 +150,10 @@ fn router(api: Api) -> Router {
         .route("/cancellations", get(rest::cancellations::list).post(rest::cancellations::create))
         .route("/cancellations/{id}", delete(rest::cancellations::remove))
         .route("/functions", get(rest::functions::list))
+        .route("/functions/{id}/pause", post(rest::flow_control::pause))
+        .route("/functions/{id}/resume", post(rest::flow_control::resume))
+        .route("/functions/{id}/drain", post(rest::flow_control::drain))
+        .route("/functions/{id}/skips", get(rest::skips::of_function))
         .route("/apps/{app}/functions", get(rest::functions::of_app))
         .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))
         .route("/http/runs/{id}/async", post(checkpoint::asynchronous));

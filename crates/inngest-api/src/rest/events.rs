@@ -61,7 +61,7 @@ pub(crate) async fn runs(State(api): State<Api>, Path(id): Path<String>) -> Resu
     Ok(envelope(api.engine.ids(), &Value::Array(data)))
 }
 
-fn parse_id(text: &str) -> Result<EventId, ApiError> {
+pub(super) fn parse_id(text: &str) -> Result<EventId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_request(format!("Invalid event ID: {text}")))
 }
 

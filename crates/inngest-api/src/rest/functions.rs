@@ -1,13 +1,17 @@
 //! `GET /v1/functions`, `GET /v1/apps/{app}/functions`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use http::Response;
 use inngest_core::{App, AppId, Function, FunctionId};
+use inngest_executor::registry::Registry;
+use inngest_state::Hold;
 use serde_json::{Value, json};
 
+use super::flow_control;
 use super::query::Query;
 use super::{ENVIRONMENT, ZERO_TIME, paged, rfc3339};
 use crate::Api;
@@ -32,8 +36,9 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
             && query.first("app").is_none_or(|app| apps.get(&function.app).is_some_and(|known| *known.name == *app))
     });
     let cursor = functions.get(limit).and_then(|_| functions.get(limit - 1)).map(|last| last.id.to_string());
-    let data: Vec<Value> =
-        functions.iter().take(limit).map(|function| render(function, apps.get(&function.app))).collect();
+    let registry = api.engine.registry();
+    let shown = |function: &Function| render(function, apps.get(&function.app), registry.hold(&function.id));
+    let data: Vec<Value> = functions.iter().take(limit).map(shown).collect();
     Ok(paged(api.engine.ids(), &data, cursor, limit))
 }
 
@@ -44,7 +49,9 @@ pub(crate) async fn of_app(State(api): State<Api>, Path(name): Path<String>) -> 
     let of_app = functions.iter().filter(|function| {
         function.archived_at.is_none() && apps.get(&function.app).is_some_and(|app| *app.name == *name)
     });
-    let data: Vec<Value> = of_app.map(|function| render(function, apps.get(&function.app))).collect();
+    let registry = api.engine.registry();
+    let shown = |function: &Function| render(function, apps.get(&function.app), registry.hold(&function.id));
+    let data: Vec<Value> = of_app.map(shown).collect();
     Ok(json_reply(200, &Value::Array(data)))
 }
 
@@ -52,12 +59,20 @@ async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
     Ok(api.engine.history().apps().await?.into_iter().map(|app| (app.id, app)).collect())
 }
 
-fn render(function: &Function, app: Option<&App>) -> Value {
+/// A function by slug or id.
+pub(super) fn find(registry: &Registry, name: &str) -> Result<Arc<Function>, ApiError> {
+    let by_id = || name.parse().ok().and_then(|id| registry.function(&id));
+    let found = registry.by_slug(name).or_else(by_id);
+    found.cloned().ok_or_else(|| ApiError::not_found(format!("Function not found: {name}")))
+}
+
+fn render(function: &Function, app: Option<&App>, hold: Option<Hold>) -> Value {
     json!({
         "internal_id": function.id.to_string(), "env_id": ENVIRONMENT, "app_id": function.app.to_string(),
         "app_name": app.map(|app| &*app.name), "id": function.slug, "name": function.name,
         "triggers": function.triggers.iter().map(dev::trigger).collect::<Vec<_>>(), "config": dev::describe(function),
-        "is_paused": false, "created_at": rfc3339(function.created_at),
+        "is_paused": matches!(hold, Some(Hold::PausedQueue | Hold::PausedSkip)), "hold": flow_control::render(hold),
+        "created_at": rfc3339(function.created_at),
         "archived_at": function.archived_at.map_or_else(|| ZERO_TIME.to_owned(), rfc3339),
     })
 }

@@ -2,12 +2,15 @@
 
 pub(crate) mod cancellations;
 pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod flow_control;
 pub(crate) mod functions;
 pub(crate) mod metadata;
 mod query;
 pub(crate) mod reruns;
 pub(crate) mod runs;
 pub(crate) mod signals;
+pub(crate) mod skips;
 
 use axum::body::Body;
 use http::Response;

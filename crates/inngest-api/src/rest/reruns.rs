@@ -92,7 +92,7 @@ struct Many {
 }
 
 /// `{"function_id":"app-fn","status":["Failed"],"queued_after":"..","queued_before":"..","limit":100}`: only ended
-/// runs that were scheduled before the request; all ended ones when no status is given.
+/// runs that were scheduled before the request; all ended ones but those that were skipped when no status is given.
 pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, 64 * 1024).await?;
     let request: Many =
@@ -114,7 +114,8 @@ pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body)
     };
     let mut statuses = request.status.iter().map(final_status).collect::<Result<Vec<_>, _>>()?;
     if statuses.is_empty() {
-        statuses = RunStatus::ALL.into_iter().filter(|status| status.is_final()).collect();
+        let ended = |status: &RunStatus| status.is_final() && *status != RunStatus::Skipped;
+        statuses = RunStatus::ALL.into_iter().filter(ended).collect();
     }
     // The new runs are not among those to be run again.
     let before_now = Millis(api.engine.ids().now().0 - 1);

@@ -9,12 +9,13 @@ use inngest_core::event::SCHEDULED_TIMER;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
-use inngest_queue::{JobKind, QueueItem, WaitFor};
+use inngest_queue::{Gathering, JobKind, QueueItem, WaitFor};
 use inngest_state::history::{RunFilter, RunRecord, RunTrace};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
 use serde_json::{Value, json};
 
 use super::query::Query;
+use super::skips::existing_run;
 use super::{ENVIRONMENT, envelope, paged, payload, rfc3339, rfc3339_or_null};
 use crate::Api;
 use crate::error::ApiError;
@@ -192,7 +193,7 @@ fn pending_action(job: &QueueItem) -> Value {
     })
 }
 
-fn job_kind(job: &QueueItem) -> &'static str {
+pub(super) fn job_kind(job: &QueueItem) -> &'static str {
     match job.kind {
         JobKind::Start | JobKind::Gathered(_) => "start",
         JobKind::Discovery | JobKind::Step(_) | JobKind::Gateway(_) => "edge",
@@ -206,7 +207,7 @@ pub(super) fn parse_id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_request(format!("Invalid run ID: {text}")))
 }
 
-fn unknown(id: RunId) -> ApiError {
+pub(super) fn unknown(id: RunId) -> ApiError {
     ApiError::not_found(format!("Unable to load function run: {id}"))
 }
 
@@ -231,6 +232,17 @@ pub(crate) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Valu
     });
     if let Some(original) = run.original_run {
         shown["original_run_id"] = original.to_string().into();
+    }
+    if let Some(skip) = run.skip {
+        shown["skip_reason"] = skip.as_str().into();
+        shown["skip_existing_run_id"] = existing_run(skip).into();
+    }
+    if let Some(gathering) = run.gathering {
+        shown["gathered_by"] = match gathering {
+            Gathering::Debounce => "debounce",
+            Gathering::Batch => "batch",
+        }
+        .into();
     }
     if shape == Shape::WithOutput {
         match (run.status, &run.output, &run.error) {

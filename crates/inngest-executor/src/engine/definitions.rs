@@ -74,7 +74,8 @@ impl Engine {
         }
     }
 
-    async fn commit_definitions(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+    /// Commits what changes the definitions, by somebody who is registering.
+    pub(super) async fn commit_definitions(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         match self.inner.parts.store.commit(Transition::of(changes).into()).await {
             Ok(committed) => self.publish(committed).await,
             Err(CommitError::Store(error)) => return Err(error),

@@ -23,8 +23,9 @@ pub const NAME_BYTES_MAX: usize = 100;
 pub const NAME: &str = "flow-control";
 
 /// The document, read and checked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Document {
+    source: Value,
     throttles: Vec<Shared>,
     rates: Vec<Shared>,
     adaptive: Vec<Pattern>,
@@ -50,6 +51,12 @@ struct Pattern {
     is_prefix: bool,
 }
 
+impl Default for Document {
+    fn default() -> Self {
+        Self { source: Value::Object(Map::new()), throttles: Vec::new(), rates: Vec::new(), adaptive: Vec::new() }
+    }
+}
+
 impl Document {
     /// Reads a document. Nothing of it counts if anything is wrong in it.
     pub fn parse(document: &Value) -> Result<Self, DocumentError> {
@@ -65,6 +72,12 @@ impl Document {
     pub fn from_json(text: &[u8]) -> Result<Self, DocumentError> {
         let document = serde_json::from_slice(text);
         Self::parse(&document.map_err(|error| DocumentError(vec![format!("it is no JSON: {error}")]))?)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
     /// Adds to the flow control of a function what it says about it.
@@ -104,6 +117,7 @@ impl Reader {
         };
         self.members("the document", members, &["throttles", "rateLimits", "adaptive"]);
         let document = Document {
+            source: document.clone(),
             throttles: self.limits(members, "throttles", Kind::Throttle),
             rates: self.limits(members, "rateLimits", Kind::RateLimit),
             adaptive: self.patterns(members.get("adaptive"), "adaptive"),

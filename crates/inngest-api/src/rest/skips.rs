@@ -1,0 +1,87 @@
+//! `GET /v1/events/{id}/skips` and `/v1/functions/{id}/skips`: events that started no run of a function they matched.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use http::Response;
+use inngest_core::{EventId, FunctionId};
+use inngest_executor::registry::Registry;
+use inngest_queue::flow::Skip;
+use inngest_state::history::{SkipFilter, SkipRecord};
+use serde_json::{Value, json};
+
+use super::functions::find;
+use super::query::Query;
+use super::{events, paged};
+use crate::Api;
+use crate::error::ApiError;
+
+pub(crate) async fn of_event(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let filter = SkipFilter { event: Some(events::parse_id(&id)?), ..SkipFilter::default() };
+    list(&api, filter, query.as_deref()).await
+}
+
+pub(crate) async fn of_function(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let function = find(&api.engine.registry(), &name)?.id;
+    list(&api, SkipFilter { function: Some(function), ..SkipFilter::default() }, query.as_deref()).await
+}
+
+async fn list(api: &Api, filter: SkipFilter, query: Option<&str>) -> Result<Response<Body>, ApiError> {
+    let query = Query::of(query);
+    let limit = query.limit(20, 100);
+    let cursor = query.first("cursor").map(from_cursor).transpose()?;
+    let mut skips = api.engine.history().skips(SkipFilter { cursor, limit: limit + 1, ..filter }).await?;
+    let more = skips.len() > limit;
+    skips.truncate(limit);
+    let cursor = skips.last().filter(|_| more).map(|skip| format!("{}.{}", skip.event, skip.function));
+    let registry = api.engine.registry();
+    let data: Vec<Value> = skips.iter().map(|skip| render(skip, &registry)).collect();
+    Ok(paged(api.engine.ids(), &data, cursor, limit))
+}
+
+/// `<event id>.<function id>`, the last ones of a page.
+fn from_cursor(text: &str) -> Result<(EventId, FunctionId), ApiError> {
+    let ids = text.split_once('.').and_then(|(event, function)| Some((event.parse().ok()?, function.parse().ok()?)));
+    ids.ok_or_else(|| ApiError::bad_request("Invalid cursor query parameter"))
+}
+
+fn render(skip: &SkipRecord, registry: &Registry) -> Value {
+    json!({
+        "event_id": skip.event.to_string(),
+        "function_id": skip.function.to_string(),
+        "function_slug": registry.function(&skip.function).map(|function| &*function.slug),
+        "reason": skip.reason.as_str(),
+        "existing_run_id": existing_run(skip.reason),
+        "run_id": skip.run.map(|run| run.to_string()),
+    })
+}
+
+/// The run that was in the way.
+pub(super) fn existing_run(skip: Skip) -> Option<String> {
+    match skip {
+        Skip::Singleton(run) => Some(run.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_the_last_of_a_page() {
+        let (event, function) = ("01M85QRDBHC70063SSP1V76AAN", FunctionId::of_definition("f", "u"));
+        let read = from_cursor(&format!("{event}.{function}")).unwrap();
+        assert_eq!((read.0.to_string(), read.1), (event.to_owned(), function));
+        for text in ["", event, "x.y", &format!("{event}.x")] {
+            assert!(from_cursor(text).is_err(), "{text}");
+        }
+    }
+}
