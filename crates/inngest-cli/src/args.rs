@@ -21,7 +21,7 @@ pub(crate) fn command() -> Command {
         .version(crate::VERSION)
         .disable_version_flag(true)
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version."))
-        .arg(switch("json", "Write logs as JSON, also on a terminal.").global(true))
+        .arg(switch("json", "Write logs as JSON, also on a terminal; and what commands tell.").global(true))
         .arg(switch("verbose", "Log at level debug.").global(true))
         .arg(
             Arg::new("log-level")
@@ -32,6 +32,8 @@ pub(crate) fn command() -> Command {
                 .help("trace, debug, info, warn or error. LOG_LEVEL in the environment counts more. [default: info]"),
         )
         .subcommand(dev())
+        .subcommand(crate::explain::command())
+        .subcommand(crate::functions::command())
         .subcommand(Command::new("version").about("Print the version."))
 }
 

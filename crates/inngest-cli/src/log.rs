@@ -148,7 +148,7 @@ fn needs_quotes(letter: char) -> bool {
 }
 
 /// Writes a text that apps may have had a hand in: it must neither break the line nor command the terminal.
-fn plain(text: &str, out: &mut impl fmt::Write) -> fmt::Result {
+pub(crate) fn plain(text: &str, out: &mut impl fmt::Write) -> fmt::Result {
     text.chars().try_for_each(|letter| {
         if letter.is_control() { write!(out, "{}", letter.escape_default()) } else { out.write_char(letter) }
     })

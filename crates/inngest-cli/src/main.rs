@@ -1,7 +1,10 @@
 //! The `inngest` binary: commands, flags, output, exit codes.
 
 mod args;
+mod client;
 mod dev;
+mod explain;
+mod functions;
 mod log;
 
 use std::process::ExitCode;
@@ -20,6 +23,8 @@ fn main() -> ExitCode {
     };
     match matches.subcommand() {
         Some(("dev", matches)) => dev::run(matches),
+        Some(("explain", matches)) => client::answer(matches, explain::run),
+        Some(("functions", matches)) => client::answer(matches, functions::run),
         Some(("version", _)) => {
             args::out(&format!("{VERSION}\n"));
             ExitCode::SUCCESS

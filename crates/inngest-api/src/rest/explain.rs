@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use http::Response;
-use inngest_core::{Millis, RunStatus, limits};
+use inngest_core::{Millis, RunStatus};
 use inngest_executor::engine::{Explained, ExplainedJob, ExplainedKey};
 use inngest_queue::flow::{Scope, Skip};
 use inngest_queue::{Cause, Deadline, JobKind, QueueItem, WaitFor};
@@ -11,7 +11,7 @@ use inngest_state::history::RunRecord;
 use serde_json::{Value, json};
 
 use super::runs::{job_kind, parse_id, unknown};
-use super::{envelope, rfc3339, rfc3339_or_null};
+use super::{due, envelope, is_after_another, rfc3339};
 use crate::Api;
 use crate::error::ApiError;
 
@@ -70,27 +70,16 @@ fn render(job: &ExplainedJob, now: Millis) -> Value {
             Cause::Later => "Waiting",
             _ => "Queued",
         },
-        "due_at": time(job.item.due),
+        "due_at": due(job.item.due),
         "cause": cause(job),
         "text": text(job, now),
     })
 }
 
-/// A time; `null` when it is the end of something else.
-fn time(at: Millis) -> Value {
-    rfc3339_or_null(Some(at).filter(|at| !is_another(*at)))
-}
-
-/// The first job of a run that takes the place of another one is due when that one has ended. No event puts off its run
-/// so far.
-fn is_another(due: Millis) -> bool {
-    due.0 > limits::EVENT_TS_MAX
-}
-
 fn cause(job: &ExplainedJob) -> Value {
     let mut shown = match &job.cause {
         Cause::Running => json!({ "kind": "running" }),
-        Cause::Later if is_another(job.item.due) => json!({ "kind": "singleton" }),
+        Cause::Later if is_after_another(job.item.due) => json!({ "kind": "singleton" }),
         Cause::Later => json!({ "kind": "later" }),
         Cause::Turn { ahead } => json!({ "kind": "turn", "position": ahead + 1 }),
         Cause::Concurrency { limit, of_runs, in_use, holders, ahead } => json!({
@@ -108,7 +97,7 @@ fn cause(job: &ExplainedJob) -> Value {
         Cause::Paused => json!({ "kind": "paused" }),
         Cause::Keys => json!({ "kind": "keys" }),
     };
-    shown["expected_at"] = job.expected.map_or(Value::Null, time);
+    shown["expected_at"] = job.expected.map_or(Value::Null, due);
     shown
 }
 
@@ -175,7 +164,7 @@ fn count(number: usize, what: &str) -> String {
 fn later(item: &QueueItem, now: Millis) -> String {
     let at = rfc3339(item.due);
     match &item.kind {
-        JobKind::Start if is_another(item.due) => {
+        JobKind::Start if is_after_another(item.due) => {
             "It takes the place of another run of its singleton, and starts when that one has ended.".to_owned()
         }
         _ if item.due <= now => "It is due, and about to be looked at.".to_owned(),

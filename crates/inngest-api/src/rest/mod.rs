@@ -14,7 +14,7 @@ pub(crate) mod skips;
 
 use axum::body::Body;
 use http::Response;
-use inngest_core::{Ids, Millis};
+use inngest_core::{Ids, Millis, limits};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -49,6 +49,17 @@ pub(crate) fn rfc3339(at: Millis) -> String {
 
 pub(crate) fn rfc3339_or_null(at: Option<Millis>) -> Value {
     at.map_or(Value::Null, |at| rfc3339(at).into())
+}
+
+/// When a job is due; `null` when the end of another run makes it so.
+pub(crate) fn due(at: Millis) -> Value {
+    rfc3339_or_null(Some(at).filter(|at| !is_after_another(*at)))
+}
+
+/// Whether a job of this due time is the first one of a run that takes the place of another: no event puts off its run
+/// so far.
+pub(crate) fn is_after_another(due: Millis) -> bool {
+    due.0 > limits::EVENT_TS_MAX
 }
 
 /// What Go prints for a time that is not set.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::query::Query;
 use super::skips::existing_run;
-use super::{ENVIRONMENT, envelope, paged, payload, rfc3339, rfc3339_or_null};
+use super::{ENVIRONMENT, due, envelope, paged, payload, rfc3339, rfc3339_or_null};
 use crate::Api;
 use crate::error::ApiError;
 
@@ -133,7 +133,7 @@ pub(crate) async fn jobs(State(api): State<Api>, Path(id): Path<String>) -> Resu
     let trace = trace(&api, &id).await?;
     let shown = trace.jobs.iter().take(10).enumerate().map(|(position, job)| {
         json!({
-            "JobID": job.id.to_string(), "id": job.id.to_string(), "at": rfc3339(job.due), "position": position,
+            "JobID": job.id.to_string(), "id": job.id.to_string(), "at": due(job.due), "position": position,
             "kind": job_kind(job), "attempt": job.attempt,
         })
     });
@@ -189,7 +189,7 @@ fn pending_action(job: &QueueItem) -> Value {
     };
     json!({
         "id": job.step().map(|step| step.id.as_str()), "name": job.step().map(|step| &*step.name), "op": job_kind(job),
-        "status": status, "attempt": job.attempt, "due_at": rfc3339(job.due),
+        "status": status, "attempt": job.attempt, "due_at": due(job.due),
     })
 }
 

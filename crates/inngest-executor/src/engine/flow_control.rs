@@ -137,3 +137,60 @@ fn shown(value: &str) -> String {
     const CHARACTERS_MAX: usize = 200;
     value.chars().take(CHARACTERS_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use inngest_core::{AppId, Function};
+    use inngest_queue::flow::{Bucket, Concurrency, Scope};
+    use inngest_queue::{JobId, JobKind};
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::Settings;
+
+    const NOW: Millis = Millis(1_800_000_000_000);
+
+    #[test]
+    fn a_cause_is_told_with_the_name_of_its_limit_and_the_value_of_its_key() {
+        let config =
+            json!({ "concurrency": { "limit": 1, "key": "event.data.u" }, "throttle": { "limit": 1, "period": "1s" } });
+        let function = Function {
+            id: FunctionId::of_definition("f", "u"),
+            app: AppId::of_name("shop"),
+            slug: "shop-f".into(),
+            name: "f".into(),
+            triggers: Vec::new(),
+            url: "u".into(),
+            step_id: "step".into(),
+            retries: 0,
+            version: 1,
+            config: config.to_string().into(),
+            created_at: NOW,
+            archived_at: None,
+        };
+        let document = json!({ "throttles": [
+            { "name": "openai", "limit": 1, "period": "1m", "key": "event.data.long", "functions": ["shop-*"] },
+        ] });
+        let settings = Settings { flow_control: Document::parse(&document).unwrap(), ..Settings::default() };
+        let registry = Registry::build_in(Vec::new(), vec![function.clone()], &settings);
+        let body = json!({ "data": { "u": 5, "long": "x".repeat(500) } }).to_string();
+        let subject = Subject::stored(body.as_bytes(), NOW);
+        let told = |cause| {
+            let run = "01M85QRDBHC70063SSP1V76AAN".parse().unwrap();
+            let item = QueueItem::new(JobId::start(run), function.id, JobKind::Start, NOW);
+            let told = explained(Explanation { item, cause, expected: None }, &registry, &subject);
+            (told.shared, told.key.map(|key| (key.expression, key.value)))
+        };
+        let held = |key: Option<&str>| {
+            let limit = Concurrency { limit: 1, scope: Scope::Function, key: key.map(KeyExpression::of) };
+            Cause::Concurrency { limit, of_runs: false, in_use: 1, holders: Vec::new(), ahead: 0 }
+        };
+        assert_eq!(told(held(Some("event.data.u"))), (None, Some(("event.data.u".into(), "5".to_owned()))));
+        assert_eq!((told(held(None)), told(held(Some("event.data.before")))), ((None, None), (None, None)));
+        let throttle = |bucket| Cause::Throttle { bucket, next: NOW, ahead: 0 };
+        let long = ("event.data.long".into(), "x".repeat(200));
+        assert_eq!(told(throttle(Bucket::shared("openai"))), (Some("openai".into()), Some(long)));
+        assert_eq!(told(throttle(Bucket::of_function(function.id))), (None, None));
+        assert_eq!(told(throttle(Bucket::shared("gone"))), (None, None));
+    }
+}

@@ -1,0 +1,102 @@
+//! Commands that ask a running server.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches};
+use serde_json::Value;
+use ureq::http::{Method, Request};
+
+use crate::{args, log};
+
+/// Where a dev server is unless it is told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8288";
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The server that a command asks.
+pub(crate) struct Server {
+    url: String,
+    agent: ureq::Agent,
+}
+
+/// `--url`, which every such command has.
+pub(crate) fn url() -> Arg {
+    Arg::new("url")
+        .long("url")
+        .value_name("URL")
+        .env("INNGEST_BASE_URL")
+        .hide_env(true)
+        .help(format!("The server to ask. [default: {DEFAULT_URL}] [env: INNGEST_BASE_URL]"))
+}
+
+/// Runs a command: prints what it tells, as JSON if that was asked for, or why it failed.
+pub(crate) fn answer(
+    matches: &ArgMatches,
+    command: impl FnOnce(&ArgMatches, &Server) -> Result<(Value, String), String>,
+) -> ExitCode {
+    match command(matches, &Server::of(innermost(matches))) {
+        Ok((answer, _)) if matches.get_one("json").copied().unwrap_or(false) => {
+            args::out(&format!("{answer}\n"));
+            ExitCode::SUCCESS
+        }
+        Ok((_, text)) => {
+            args::out(&text);
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            args::err(&format!("Error: {}\n", plain(&problem)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner)| inner)
+}
+
+impl Server {
+    fn of(matches: &ArgMatches) -> Self {
+        let given = matches.get_one::<String>("url").map(|url| url.trim_end_matches('/')).filter(|url| !url.is_empty());
+        // Whom a proxy would serve, the address of a server at hand is not meant for.
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).http_status_as_error(false);
+        Self { url: given.unwrap_or(DEFAULT_URL).to_owned(), agent: config.build().into() }
+    }
+
+    /// The `data` of what the server answers.
+    pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Ok(key) = std::env::var("INNGEST_SIGNING_KEY") {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(body).map_err(|error| format!("{} is no URL: {error}", self.url))?;
+        let mut reply = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        let status = reply.status();
+        let text = reply.body_mut().read_to_string().map_err(|error| self.unreachable(&error))?;
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() && answer.get("data").is_some() {
+            return Ok(answer["data"].take());
+        }
+        Err(match (status.as_u16(), answer["error"].as_str()) {
+            (401, Some(error)) => format!("{error}: INNGEST_SIGNING_KEY must hold the signing key of the server"),
+            (_, Some(error)) => error.to_owned(),
+            (status, None) => format!("{} answered with status {status}, and not as an Inngest server", self.url),
+        })
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> String {
+        format!(
+            "the server at {} cannot be reached: {error}. Is it running? Another one is named by --url or INNGEST_BASE_URL",
+            self.url
+        )
+    }
+}
+
+/// A text of the server on one line.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Writing to a string does not fail.
+    let _written = log::plain(text, &mut out);
+    out
+}
