@@ -11,6 +11,7 @@ pub mod flow;
 pub mod gcra;
 pub mod item;
 pub mod memory;
+mod scheduler;
 
 pub use item::{Deadline, Gathering, JobId, JobKind, QueueItem, Resolution, StepRef, WaitFor, Work};
 

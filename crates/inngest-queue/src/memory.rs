@@ -1,11 +1,9 @@
 //! The in-memory index: for one process that owns its store.
 //!
-//! Due jobs wait in one heap a function, oldest run first; functions with due jobs take turns. Jobs for later
-//! wait in one ordered set. Whoever leases waits on a signal and on the one timer of the earliest later job,
-//! so an index with nothing due costs nothing. The lock guards short, synchronous work only.
+//! What is decided is decided by the pure scheduler; this is the lock around it, the signal for those who wait, and
+//! the one timer of the earliest time at which something changes, so that an index with nothing due costs nothing. The
+//! lock guards short, synchronous work only.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,13 +12,14 @@ use inngest_core::{Clock, FunctionId, Millis, RunId};
 use tokio::sync::Notify;
 
 use crate::flow::Dispatch;
-use crate::{Depth, Errand, Explanation, JobId, Lease, Queue, QueueItem, Settled, StartedRun, Token, Work};
+use crate::scheduler::Scheduler;
+use crate::{Depth, Explanation, JobId, Lease, Queue, QueueItem, Settled, StartedRun, Token, Work};
 
 /// The index of one process.
 pub struct MemoryQueue {
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
-    changed: Notify,
+    changed: [Notify; 2],
 }
 
 impl std::fmt::Debug for MemoryQueue {
@@ -31,92 +30,103 @@ impl std::fmt::Debug for MemoryQueue {
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<JobId, Entry>,
-    /// Jobs that are not due yet, by time.
-    later: BTreeSet<(Millis, JobId)>,
-    calls: Ready,
-    own: Ready,
-    leased: usize,
-    /// Somebody waits in `lease`.
-    waiting: usize,
-}
-
-/// The due jobs of one kind of work.
-#[derive(Default)]
-struct Ready {
-    /// Those of each function. Entries that are gone or were replaced are skipped when they come up.
-    jobs: HashMap<FunctionId, BinaryHeap<Reverse<Place>>>,
-    /// Functions that may have due jobs, in the order in which they take turns.
-    turns: VecDeque<FunctionId>,
-}
-
-/// Where a due job stands among those of its function: by rank, then by run; with its generation.
-type Place = (i64, JobId, u32);
-
-/// What is known about one job.
-enum Entry {
-    /// In `later`, or once its time has come in `ready`. Due stays due, also when the clock is set back.
-    Waiting { item: QueueItem, ready: bool },
-    /// With a worker; a newer generation that was offered meanwhile is kept for afterwards.
-    Leased { generation: u32, next: Option<QueueItem>, withdrawn: bool },
+    scheduler: Scheduler,
+    /// How many wait for each kind of work.
+    waiting: [usize; 2],
 }
 
 impl MemoryQueue {
     /// An empty index.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, inner: Mutex::default(), changed: Notify::new() }
+        Self { clock, inner: Mutex::default(), changed: Default::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes something, and wakes those who wait for work that there is now, or who would wait for too long.
+    fn change<T>(&self, change: impl FnOnce(&mut Scheduler, Millis) -> T) -> T {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let Inner { scheduler, waiting } = &mut *inner;
+        let before = scheduler.next();
+        let result = change(scheduler, now);
+        let sooner = scheduler.next().is_some_and(|next| before.is_none_or(|before| next < before));
+        let wakes =
+            [Work::Calls, Work::Own].map(|work| waiting[work as usize] > 0 && (sooner || scheduler.has_due(work)));
+        drop(inner);
+        for (changed, _) in self.changed.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
+            changed.notify_waiters();
+        }
+        result
+    }
+
+    /// What can be leased now; and when there may be more.
+    fn take(&self, work: Work, max: usize) -> (Vec<Lease>, Option<Millis>) {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let Inner { scheduler, waiting } = &mut *inner;
+        let before = scheduler.next();
+        let leases = scheduler.lease(work, max, now);
+        let next = scheduler.next();
+        // What was looked at may wait for a time now that nobody else knows of.
+        let sooner = next.is_some_and(|next| before.is_none_or(|before| next < before));
+        let wakes = waiting.map(|waiting| waiting > 0 && sooner);
+        drop(inner);
+        for (changed, _) in self.changed.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
+            changed.notify_waiters();
+        }
+        (leases, next)
+    }
 }
 
 #[async_trait]
 impl Queue for MemoryQueue {
-    async fn configure(&self, _functions: Vec<(FunctionId, Dispatch)>) {}
+    async fn configure(&self, functions: Vec<(FunctionId, Dispatch)>) {
+        self.change(|scheduler, now| scheduler.configure(functions, now));
+    }
 
-    async fn restore(&self, _tokens: Vec<Token>) {}
+    async fn restore(&self, tokens: Vec<Token>) {
+        self.change(|scheduler, now| scheduler.restore(tokens, now));
+    }
 
-    async fn occupy(&self, _runs: Vec<StartedRun>) {}
+    async fn occupy(&self, runs: Vec<StartedRun>) {
+        self.change(|scheduler, now| scheduler.occupy(runs, now));
+    }
 
-    async fn ended(&self, _runs: &[RunId]) {}
-
-    async fn explain(&self, _run: RunId) -> Vec<Explanation> {
-        Vec::new()
+    async fn ended(&self, runs: &[RunId]) {
+        self.change(|scheduler, now| scheduler.ended(runs, now));
     }
 
     async fn offer(&self, items: Vec<QueueItem>) {
-        let now = self.clock.now();
-        let mut inner = self.lock();
-        for item in items {
-            inner.offer(item, now);
-        }
-        if inner.waiting > 0 {
-            drop(inner);
-            self.changed.notify_waiters();
-        }
+        self.change(|scheduler, now| {
+            for item in items {
+                scheduler.offer(item, now);
+            }
+        });
     }
 
     async fn withdraw(&self, jobs: &[JobId]) {
-        let mut inner = self.lock();
-        for job in jobs {
-            inner.withdraw(*job);
-        }
+        self.change(|scheduler, now| {
+            for job in jobs {
+                scheduler.withdraw(*job, now);
+            }
+        });
     }
 
     async fn lease(&self, work: Work, max: usize) -> Vec<Lease> {
         loop {
-            let (leases, _) = self.lock().lease(work, max, self.clock.now());
+            let (leases, _) = self.take(work, max);
             if !leases.is_empty() {
                 return leases;
             }
             // From here on every change is heard; one that was made since the look above is seen by the next.
-            let mut changed = pin!(self.changed.notified());
+            let mut changed = pin!(self.changed[work as usize].notified());
             changed.as_mut().enable();
-            let _waiting = Waiting::begin(self);
-            let (leases, next) = self.lock().lease(work, max, self.clock.now());
+            let _waiting = Waiting::begin(self, work);
+            let (leases, next) = self.take(work, max);
             if !leases.is_empty() {
                 return leases;
             }
@@ -134,179 +144,31 @@ impl Queue for MemoryQueue {
     }
 
     async fn settle(&self, lease: Lease, outcome: Settled) {
-        let now = self.clock.now();
-        let mut inner = self.lock();
-        let runs_again = inner.settle(lease, outcome, now);
-        if runs_again && inner.waiting > 0 {
-            drop(inner);
-            self.changed.notify_waiters();
-        }
+        self.change(|scheduler, now| scheduler.settle(&lease, outcome, now));
     }
 
     async fn depth(&self) -> Depth {
-        let inner = self.lock();
-        Depth { waiting: inner.entries.len() - inner.leased, leased: inner.leased }
+        self.lock().scheduler.depth()
+    }
+
+    async fn explain(&self, run: RunId) -> Vec<Explanation> {
+        let now = self.clock.now();
+        self.lock().scheduler.explain(run, now)
     }
 }
 
 /// Counts one caller that waits, also when it is dropped while it waits.
-struct Waiting<'q>(&'q MemoryQueue);
+struct Waiting<'q>(&'q MemoryQueue, Work);
 
 impl<'q> Waiting<'q> {
-    fn begin(queue: &'q MemoryQueue) -> Self {
-        queue.lock().waiting += 1;
-        Self(queue)
+    fn begin(queue: &'q MemoryQueue, work: Work) -> Self {
+        queue.lock().waiting[work as usize] += 1;
+        Self(queue, work)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
-    }
-}
-
-impl Inner {
-    fn offer(&mut self, item: QueueItem, now: Millis) {
-        match self.entries.get_mut(&item.id) {
-            None => self.add(item, now),
-            Some(Entry::Waiting { item: known, .. }) if known.generation < item.generation => {
-                let known = (known.due, known.id);
-                self.later.remove(&known);
-                self.add(item, now);
-            }
-            Some(Entry::Waiting { .. }) => {}
-            Some(Entry::Leased { generation, next, .. }) => {
-                let newest = next.as_ref().map_or(*generation, |next| next.generation);
-                if item.generation > newest {
-                    *next = Some(item);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, item: QueueItem, now: Millis) {
-        let ready = item.due <= now;
-        if ready {
-            self.make_ready(&item);
-        } else {
-            self.later.insert((item.due, item.id));
-        }
-        self.entries.insert(item.id, Entry::Waiting { item, ready });
-    }
-
-    fn make_ready(&mut self, item: &QueueItem) {
-        let ready = self.ready(item.work());
-        let jobs = ready.jobs.entry(item.function).or_default();
-        if jobs.is_empty() {
-            ready.turns.push_back(item.function);
-        }
-        jobs.push(Reverse((item.rank(), item.id, item.generation)));
-    }
-
-    fn ready(&mut self, work: Work) -> &mut Ready {
-        match work {
-            Work::Calls => &mut self.calls,
-            Work::Own => &mut self.own,
-        }
-    }
-
-    fn withdraw(&mut self, job: JobId) {
-        match self.entries.get_mut(&job) {
-            Some(Entry::Leased { next, withdrawn, .. }) => {
-                *next = None;
-                *withdrawn = true;
-            }
-            Some(Entry::Waiting { item, .. }) => {
-                let at = (item.due, job);
-                self.later.remove(&at);
-                self.entries.remove(&job);
-                self.shrink();
-            }
-            None => {}
-        }
-    }
-
-    /// Takes up to `max` due jobs, one function after the other; and the time of the next later job.
-    fn lease(&mut self, work: Work, max: usize, now: Millis) -> (Vec<Lease>, Option<Millis>) {
-        self.promote(now);
-        let ready = match work {
-            Work::Calls => &mut self.calls,
-            Work::Own => &mut self.own,
-        };
-        let mut leases = Vec::new();
-        while leases.len() < max {
-            let Some(function) = ready.turns.pop_front() else { break };
-            let Some(jobs) = ready.jobs.get_mut(&function) else { continue };
-            let item = Self::next_of(jobs, &self.entries).cloned();
-            if jobs.is_empty() {
-                ready.jobs.remove(&function);
-            } else {
-                ready.turns.push_back(function);
-            }
-            let Some(item) = item else { continue };
-            let entry = Entry::Leased { generation: item.generation, next: None, withdrawn: false };
-            self.entries.insert(item.id, entry);
-            self.leased += 1;
-            leases.push(Lease { item, errand: Errand::Work(Vec::new()) });
-        }
-        (leases, self.later.first().map(|(due, _)| *due))
-    }
-
-    /// The first job of a heap that still waits there. What was withdrawn or replaced since is skipped, also
-    /// when it was offered anew for later.
-    fn next_of<'e>(jobs: &mut BinaryHeap<Reverse<Place>>, entries: &'e HashMap<JobId, Entry>) -> Option<&'e QueueItem> {
-        while let Some(Reverse((_, id, generation))) = jobs.pop() {
-            if let Some(Entry::Waiting { item, ready: true }) = entries.get(&id)
-                && item.generation == generation
-            {
-                return Some(item);
-            }
-        }
-        None
-    }
-
-    /// Later jobs whose time has come get their place among the due ones.
-    fn promote(&mut self, now: Millis) {
-        while let Some((due, id)) = self.later.first().copied() {
-            if due > now {
-                return;
-            }
-            self.later.pop_first();
-            if let Some(Entry::Waiting { item, ready }) = self.entries.get_mut(&id) {
-                *ready = true;
-                let item = item.clone();
-                self.make_ready(&item);
-            }
-        }
-    }
-
-    /// Ends a lease; true when the job waits again, now or for later.
-    fn settle(&mut self, lease: Lease, outcome: Settled, now: Millis) -> bool {
-        let id = lease.item.id;
-        let Some(Entry::Leased { next, withdrawn, .. }) = self.entries.remove(&id) else {
-            debug_assert!(false, "{id:?} was settled without being leased");
-            return false;
-        };
-        self.leased -= 1;
-        let again = match (next, outcome) {
-            (Some(next), _) => Some(next),
-            (None, Settled::GivenBack) if !withdrawn => Some(lease.item),
-            (None, _) => None,
-        };
-        let Some(item) = again else {
-            self.shrink();
-            return false;
-        };
-        self.add(item, now);
-        true
-    }
-
-    /// Gives memory back after a burst.
-    fn shrink(&mut self) {
-        const KEEP: usize = 1_024;
-        if self.entries.capacity() > KEEP && self.entries.len() < self.entries.capacity() / 8 {
-            let room = (self.entries.len() * 2).max(KEEP / 2);
-            self.entries.shrink_to(room);
-        }
+        self.0.lock().waiting[self.1 as usize] -= 1;
     }
 }

@@ -1,0 +1,94 @@
+//! What one job costs in the queue alone, from its offer to the end of its lease, with so many others queued:
+//! `cargo run --release -p inngest-queue --example schedule -- [cycles]`. It must not depend on how many there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inngest_core::{AppId, Clock, FunctionId, Millis, RunId, SystemClock};
+use inngest_queue::flow::{Bucket, Concurrency, Dispatch, KeyExpression, KeyValue, Keys, Scope, Throttle};
+use inngest_queue::gcra::Rate;
+use inngest_queue::memory::MemoryQueue;
+use inngest_queue::{JobId, JobKind, Queue, QueueItem, Settled, Work};
+
+/// Jobs in flight while it is measured.
+const IN_FLIGHT: usize = 64;
+/// Different values of the key.
+const KEYS: u128 = 5_000;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let cycles = std::env::args().nth(1).map(|arg| arg.parse::<u128>()).transpose()?.unwrap_or(300_000);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        for (name, dispatch) in workloads() {
+            for backlog in [0, 1_000, 100_000, 1_000_000] {
+                println!(
+                    "{name:<28} {backlog:>9} queued: {:>6.0} ns CPU a job",
+                    measure(dispatch.clone(), backlog, cycles).await
+                );
+            }
+        }
+    });
+    Ok(())
+}
+
+fn workloads() -> [(&'static str, Dispatch); 4] {
+    let plain = Dispatch::unlimited(AppId::of_name("app"));
+    let key = Some(KeyExpression::of("event.data.user"));
+    let per_key = Concurrency { limit: 2, scope: Scope::Function, key };
+    let in_all = Concurrency { limit: 64, scope: Scope::Function, key: None };
+    let throttle = |limit| Throttle {
+        bucket: Bucket::of_function(function()),
+        key,
+        rate: Rate::lossless(limit, Duration::from_secs(1), 0),
+    };
+    [
+        ("no limit", plain.clone()),
+        ("2 a key", Dispatch { steps: vec![per_key], ..plain.clone() }),
+        ("2 a key and 64 in all", Dispatch { steps: vec![in_all, per_key], ..plain.clone() }),
+        (
+            "throttled by key, 8 in all",
+            Dispatch { steps: vec![Concurrency { limit: 8, ..in_all }], throttles: vec![throttle(1_000_000)], ..plain },
+        ),
+    ]
+}
+
+fn function() -> FunctionId {
+    FunctionId::of_definition("f", "u")
+}
+
+async fn measure(dispatch: Dispatch, backlog: u128, cycles: u128) -> f64 {
+    let clock = Arc::new(SystemClock);
+    let queue = MemoryQueue::new(clock.clone());
+    queue.configure(vec![(function(), dispatch)]).await;
+    let now = clock.now();
+    queue.offer((0..backlog + IN_FLIGHT as u128).map(|number| job(number, now)).collect()).await;
+    let mut held = Vec::new();
+    let mut done = 0;
+    let before = cpu_nanos();
+    for number in 0..cycles {
+        queue.offer(vec![job(backlog + IN_FLIGHT as u128 + number, now)]).await;
+        if let Ok(leases) = tokio::time::timeout(Duration::ZERO, queue.lease(Work::Calls, 1)).await {
+            held.extend(leases);
+            done += 1;
+        }
+        if held.len() > IN_FLIGHT / 2 || done < number {
+            for lease in held.drain(..1.min(held.len())) {
+                queue.settle(lease, Settled::Done).await;
+            }
+        }
+    }
+    (cpu_nanos() - before) / done as f64
+}
+
+/// CPU time of this thread: others on the machine count less than by the clock.
+fn cpu_nanos() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
+}
+
+fn job(number: u128, now: Millis) -> QueueItem {
+    let run = RunId::from_bytes((((now.0 as u128) << 80) | number).to_be_bytes());
+    let user = KeyValue(number % KEYS + 1);
+    let keys = Keys::of(vec![(KeyExpression::of("event.data.user"), user)]);
+    QueueItem { keys, ..QueueItem::new(JobId::start(run), function(), JobKind::Start, now) }
+}

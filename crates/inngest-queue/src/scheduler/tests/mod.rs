@@ -1,0 +1,3 @@
+//! The scheduler in virtual time.
+
+mod check;
