@@ -278,6 +278,8 @@ impl Calls {
             }
             Some(Obstacle::Gate(rule)) => {
                 self.wait(lane, side, rule, woken_by);
+                // Who waits for a time needs a timer.
+                self.touch(self.lanes[lane].gates[rule], now);
                 None
             }
         };

@@ -51,7 +51,7 @@ impl Scheduler {
         }
         let runs = self.calls.functions[number].runs().copied();
         let divided = self.calls.functions[number].configure(dispatch);
-        let mut homeless = self.lacking_keys(id);
+        let mut homeless = self.own.take_lacking_keys(id, &self.jobs);
         for lane in lanes {
             if divided {
                 homeless.extend(self.calls.jobs_of(lane, &self.jobs));
@@ -75,13 +75,6 @@ impl Scheduler {
             self.calls.touch(gate, now);
             self.calls.retire(gate, now);
         }
-    }
-
-    /// The due jobs of a function that lacked keys.
-    fn lacking_keys(&self, function: FunctionId) -> Vec<JobId> {
-        let places = self.own.places.get(&function).into_iter().flatten();
-        let lacking = places.filter(|place| self.jobs.waits_at(place.0, |at| at == At::Keys));
-        lacking.map(|place| place.0.1).collect()
     }
 
     /// These runs have started, and count where runs are limited.

@@ -100,12 +100,11 @@ impl Function {
 }
 
 /// The limits of a function, in the order in which they are asked: throttles, account, environment, function, keys,
-/// runs. Of those that count the same the smallest holds.
+/// runs. Of those that count the same the smallest holds, of throttles the first.
 fn rules(dispatch: &Dispatch) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for throttle in &dispatch.throttles {
-        let counts = (throttle.bucket, throttle.key);
-        if !rules.iter().any(|rule| matches!(rule, Rule::Throttle(known) if (known.bucket, known.key) == counts)) {
+        if !rules.iter().any(|rule| matches!(rule, Rule::Throttle(known) if known.bucket == throttle.bucket)) {
             rules.push(Rule::Throttle(*throttle));
         }
     }

@@ -196,11 +196,12 @@ impl Gate {
         }
     }
 
-    /// Stalls the lines of one side of a function, or ends that; false when there are none.
+    /// Stalls the lines of one side of a function, or ends that; whether they are stalled then: none are if none wait.
     pub(super) fn stall(&mut self, function: FunctionNo, side: Side, stalled: bool) -> bool {
         let Some(queue) = self.queues.get_mut(&function) else { return false };
+        let stalled = stalled && !queue.lines[side as usize].is_empty();
         queue.stalled[side as usize] = stalled;
-        !queue.lines[side as usize].is_empty()
+        stalled
     }
 
     /// Whose turn it is of those who wait, if one may pass.

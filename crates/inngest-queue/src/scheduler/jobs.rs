@@ -69,8 +69,8 @@ impl Leased {
 
 impl Jobs {
     /// Whether the job still waits where this place of it was made.
-    pub(super) fn waits_at(&self, (_, id, generation): Place, at: impl FnOnce(At) -> bool) -> bool {
-        self.waiting.get(&id).is_some_and(|job| job.item.generation == generation && at(job.at))
+    pub(super) fn waits_at(&self, known: Place, at: impl FnOnce(At) -> bool) -> bool {
+        self.waiting.get(&known.1).is_some_and(|job| place(&job.item) == known && at(job.at))
     }
 }
 
@@ -90,6 +90,22 @@ impl Own {
             self.turns.push_back(function);
         }
         places.push(Reverse(place));
+    }
+
+    /// Takes out the jobs of a function that lack keys.
+    pub(super) fn take_lacking_keys(&mut self, function: FunctionId, jobs: &Jobs) -> Vec<JobId> {
+        let Some(places) = self.places.get_mut(&function) else { return Vec::new() };
+        let mut lacking = Vec::new();
+        places.retain(|Reverse(place)| {
+            let lacks = jobs.waits_at(*place, |at| at == At::Keys);
+            lacking.extend(lacks.then_some(place.1));
+            !lacks
+        });
+        if places.is_empty() {
+            self.places.remove(&function);
+            self.turns.retain(|other| *other != function);
+        }
+        lacking
     }
 
     /// The job whose turn it is.

@@ -1,3 +1,4 @@
 //! The scheduler in virtual time.
 
 mod check;
+mod model;
