@@ -99,7 +99,7 @@ impl Generator {
         connection.send(request.as_bytes())?;
         let started = Instant::now();
         let mut events = Events::with_capacity(64);
-        let mut books = Ledger::new(self.next_sequence, 0);
+        let mut books = Ledger::new(self.next_sequence, 0, None);
         while started.elapsed() < REGISTER_TIMEOUT {
             self.wait(&mut events)?;
             for event in &events {

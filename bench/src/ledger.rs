@@ -7,7 +7,7 @@
 use crate::stats::Samples;
 use crate::stub::Answer;
 use std::hash::{BuildHasher, RandomState};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Sequence numbers of one process share their digits above this one; all have the same length and fit a double.
 const SERIES: u64 = 100_000_000_000;
@@ -25,6 +25,10 @@ pub(crate) struct Ledger {
     pub(crate) totals: Totals,
     pub(crate) first_call: Samples,
     pub(crate) end: Samples,
+    /// From one start to the next, where they come at even distances.
+    spacing: Option<Duration>,
+    /// When they came, the measured ones.
+    starts: Vec<Instant>,
 }
 
 /// Counters since the workload began, warm-up included.
@@ -62,7 +66,7 @@ pub(crate) enum Progress {
 }
 
 impl Ledger {
-    pub(crate) fn new(first: u64, runs_per_event: u8) -> Self {
+    pub(crate) fn new(first: u64, runs_per_event: u8, spacing: Option<Duration>) -> Self {
         Ledger {
             first,
             runs_per_event,
@@ -70,6 +74,8 @@ impl Ledger {
             totals: Totals::default(),
             first_call: Samples::default(),
             end: Samples::default(),
+            spacing,
+            starts: Vec::new(),
         }
     }
 
@@ -114,6 +120,9 @@ impl Ledger {
             record.called = true;
             if record.measured {
                 self.first_call.record(now.saturating_duration_since(record.due));
+                if self.spacing.is_some() {
+                    self.starts.push(now);
+                }
             }
         }
     }
@@ -153,6 +162,19 @@ impl Ledger {
         }
     }
 
+    /// How late starts came, counted from the earliest one at even distances. A server that is too slow falls ever
+    /// further behind; one that hurries is taken for the measure of the others.
+    pub(crate) fn late(&self) -> Samples {
+        let mut late = Samples::default();
+        let Some((spacing, origin)) = self.spacing.zip(self.starts.first().copied()) else { return late };
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let place = |n: usize, start: Instant| nanos(start - origin) - nanos(spacing) * n as i64;
+        let places = self.starts.iter().enumerate().map(|(n, start)| place(n, *start));
+        let earliest = places.clone().min().unwrap_or(0);
+        places.for_each(|place| late.record(Duration::from_nanos(place.abs_diff(earliest))));
+        late
+    }
+
     /// Runs of acknowledged events that have not ended.
     pub(crate) fn lost_runs(&self) -> u64 {
         let open = self.records.iter().filter(|record| !record.abandoned);
@@ -177,7 +199,7 @@ mod tests {
     #[test]
     fn an_event_ends_with_its_last_run_and_repeats_are_counted() {
         let now = Instant::now();
-        let mut ledger = Ledger::new(1_000, 2);
+        let mut ledger = Ledger::new(1_000, 2, None);
         ledger.open(now, 7, true);
         ledger.called(1_000, now + Duration::from_millis(3));
         assert_eq!(ledger.answered(1_000, 0, Answer::Plan, now), Progress::None);
@@ -200,7 +222,7 @@ mod tests {
     #[test]
     fn warm_up_events_are_not_measured_and_abandoned_ones_not_lost() {
         let now = Instant::now();
-        let mut ledger = Ledger::new(10, 1);
+        let mut ledger = Ledger::new(10, 1, None);
         ledger.open(now, 0, false);
         ledger.open(now, 1, true);
         assert!(ledger.abandon(11) && !ledger.abandon(12));
@@ -208,6 +230,21 @@ mod tests {
         assert_eq!(ledger.answered(11, 0, Answer::Result, now), Progress::None, "nobody waits for it");
         assert_eq!((ledger.lost_runs(), ledger.totals.events_ended, ledger.totals.runs_ended), (0, 1, 2));
         assert_eq!(ledger.end.percentiles(), None);
+    }
+
+    #[test]
+    fn starts_are_late_against_even_distances() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let mut ledger = Ledger::new(0, 1, Some(ms(10)));
+        for (sequence, at) in [1, 10, 20, 33].into_iter().enumerate() {
+            ledger.open(now, 0, true);
+            ledger.called(sequence as u64, now + ms(at));
+        }
+        // The second and the third were on time, the first one 1 ms late, the last one 3 ms.
+        let late = ledger.late().percentiles().expect("four");
+        assert_eq!((late.count, late.p50, late.max), (4, 0.0, 3.0));
+        assert_eq!(Ledger::new(0, 1, None).late().percentiles(), None);
     }
 
     #[test]

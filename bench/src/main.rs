@@ -128,6 +128,8 @@ enum Selection {
     Parallel,
     Fanout,
     Sleep,
+    Tenants,
+    Throttled,
     Ingest,
     /// All of the above.
     All,
@@ -288,6 +290,8 @@ impl Selection {
             Selection::Parallel => Some(Workload::Parallel),
             Selection::Fanout => Some(Workload::Fanout),
             Selection::Sleep => Some(Workload::Sleep),
+            Selection::Tenants => Some(Workload::Tenants),
+            Selection::Throttled => Some(Workload::Throttled),
             Selection::Ingest => Some(Workload::Ingest),
             Selection::All
             | Selection::Waiting

@@ -3,6 +3,7 @@
 use crate::process::{Host, Memory};
 use crate::session::{Job, Outcome};
 use crate::stats::Percentiles;
+use crate::workload::THROTTLE;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
@@ -38,6 +39,9 @@ pub(crate) struct Row {
     pub(crate) accept_ms: Option<Percentiles>,
     pub(crate) first_call_ms: Option<Percentiles>,
     pub(crate) end_ms: Option<Percentiles>,
+    /// How late starts came that are due at even distances.
+    #[serde(default)]
+    pub(crate) late_ms: Option<Percentiles>,
     pub(crate) server_cpu_ms_per_run: Option<f64>,
     /// Cores in use: CPU seconds for each second of the window.
     pub(crate) server_cores: Option<f64>,
@@ -52,6 +56,9 @@ pub(crate) struct Row {
     pub(crate) unsent_events: u64,
     pub(crate) duplicate_steps: u64,
     pub(crate) duplicate_runs: u64,
+    /// Runs beyond what the limit of starts allows in the window, counted with all that may come at once.
+    #[serde(default)]
+    pub(crate) runs_beyond_limit: u64,
     /// Calls for events of an earlier workload or an earlier benchmark.
     pub(crate) stranger_calls: u64,
     pub(crate) memory_samples: Vec<MemorySample>,
@@ -106,6 +113,7 @@ impl Row {
             accept_ms: outcome.accept.percentiles(),
             first_call_ms: outcome.first_call.percentiles(),
             end_ms: outcome.end.percentiles(),
+            late_ms: outcome.late.percentiles(),
             server_cpu_ms_per_run: cpu.filter(|_| units > 0).map(|cpu| per_run(cpu.as_secs_f64() * 1e3)),
             server_cores: cpu.map(|cpu| cpu.as_secs_f64() / seconds.max(f64::MIN_POSITIVE)),
             server_memory_before: before,
@@ -117,14 +125,19 @@ impl Row {
             unsent_events: outcome.unsent,
             duplicate_steps: totals.duplicate_steps,
             duplicate_runs: totals.duplicate_runs,
+            runs_beyond_limit: job.workload.spacing().map_or(0, |spacing| {
+                let allowed = (seconds / spacing.as_secs_f64()).ceil() as u64 + u64::from(THROTTLE);
+                units.saturating_sub(allowed)
+            }),
             stranger_calls: totals.strangers,
             memory_samples: samples.collect(),
         }
     }
 
-    /// Nothing was lost, doubled or refused.
+    /// Nothing was lost, doubled or refused, and no limit exceeded.
     pub(crate) fn is_clean(&self) -> bool {
-        self.errors + self.lost_runs + self.unsent_events + self.duplicate_steps + self.duplicate_runs == 0
+        let repeated = self.duplicate_steps + self.duplicate_runs;
+        self.errors + self.lost_runs + self.unsent_events + repeated + self.runs_beyond_limit == 0
     }
 
     fn mode(&self) -> String {
@@ -179,6 +192,13 @@ pub(crate) fn row(row: &Row) -> String {
         row.lost_runs + row.unsent_events,
         row.duplicate_steps + row.duplicate_runs,
     );
+    if let Some(late) = row.late_ms {
+        let _ = write!(
+            line,
+            "\n    starts are late by {:.2} / {:.2} / {:.2} / {:.1} ms, {} beyond the limit",
+            late.p50, late.p90, late.p99, late.max, row.runs_beyond_limit
+        );
+    }
     for sample in &row.error_samples {
         let _ = write!(line, "\n    error: {sample}");
     }
@@ -222,7 +242,7 @@ pub(crate) fn compare(first: &Report, second: &Report) -> Vec<Comparison> {
     comparisons
 }
 
-fn figures(row: &Row) -> [(&'static str, bool, Option<f64>); 9] {
+fn figures(row: &Row) -> [(&'static str, bool, Option<f64>); 11] {
     // At a fixed rate both keep the rate, or one is overloaded: throughput then says nothing.
     let throughput = row.rate.is_none().then_some(row.runs_per_second);
     [
@@ -234,6 +254,8 @@ fn figures(row: &Row) -> [(&'static str, bool, Option<f64>); 9] {
         ("first call p99 ms", false, row.first_call_ms.map(|first| first.p99)),
         ("accept p50 ms", false, row.accept_ms.map(|accept| accept.p50)),
         ("accept p99 ms", false, row.accept_ms.map(|accept| accept.p99)),
+        ("late p50 ms", false, row.late_ms.map(|late| late.p50)),
+        ("late p99 ms", false, row.late_ms.map(|late| late.p99)),
         ("rss MiB", false, row.server_memory_after.map(|memory| mib(memory.rss_kib))),
     ]
 }

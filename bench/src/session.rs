@@ -11,9 +11,10 @@ use crate::pace::{Pace, Plan};
 use crate::process::{Observed, own_cpu};
 use crate::stats::Samples;
 use crate::stub::SEQUENCE_KEY;
-use crate::workload::Workload;
+use crate::workload::{TENANTS, Workload};
 use anyhow::Result;
 use mio::{Registry, Token};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Token of the first slot's connection.
@@ -47,6 +48,8 @@ pub(crate) struct Outcome {
     pub(crate) accept: Samples,
     pub(crate) first_call: Samples,
     pub(crate) end: Samples,
+    /// How late starts were that come at even distances.
+    pub(crate) late: Samples,
     /// Runs ended, and resident memory in KiB then.
     pub(crate) memory_samples: Vec<(u64, u64)>,
 }
@@ -93,10 +96,13 @@ pub(crate) struct Client {
     runs_open: bool,
 }
 
-/// The bytes of an event request, in which only the digits of the sequence number change.
+/// The bytes of an event request, in which only digits change.
 struct Template {
     bytes: Vec<u8>,
-    digits: std::ops::Range<usize>,
+    /// Those of the sequence number.
+    digits: Range<usize>,
+    /// Those of the tenant, if there are tenants.
+    tenant: Range<usize>,
 }
 
 impl<'a> Session<'a> {
@@ -104,7 +110,7 @@ impl<'a> Session<'a> {
         Session {
             job,
             pace: Pace::new(job.plan, Instant::now()),
-            ledger: Ledger::new(first_sequence, job.workload.runs_per_event()),
+            ledger: Ledger::new(first_sequence, job.workload.runs_per_event(), job.workload.spacing()),
             clients: (0..job.concurrency).map(|_| Client::default()).collect(),
             idle: (0..job.concurrency).rev().collect(),
             template: Template::new(job, first_sequence, target, keys),
@@ -219,6 +225,7 @@ impl<'a> Session<'a> {
             unsent: self.pace.unsent(),
             failures: self.failures,
             accept: self.accept,
+            late: self.ledger.late(),
             first_call: self.ledger.first_call,
             end: self.ledger.end,
             memory_samples: self.memory_samples,
@@ -258,7 +265,9 @@ impl Template {
     fn new(job: &Job, sequence: u64, target: &Target, keys: &Keys) -> Self {
         let padding = if job.padding == 0 { String::new() } else { format!(r#","pad":"{}""#, "x".repeat(job.padding)) };
         let before = format!(r#"{{"name":"{}","data":{{"{SEQUENCE_KEY}":"#, job.workload.event());
-        let after = format!("{padding}}}}}");
+        // As a text, so that a leading zero is no matter.
+        let (tenant, width) = if job.workload == Workload::Tenants { (r#","tenant":"00""#, 2) } else { ("", 0) };
+        let after = format!("{tenant}{padding}}}}}");
         let digits = sequence.to_string();
         let head = format!(
             "POST /e/{} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{before}",
@@ -266,16 +275,54 @@ impl Template {
             target.host,
             before.len() + digits.len() + after.len()
         );
-        let digits_at = head.len()..head.len() + digits.len();
-        Template { bytes: format!("{head}{digits}{after}").into_bytes(), digits: digits_at }
+        let digits_end = head.len() + digits.len();
+        let tenant_end = digits_end + tenant.len().saturating_sub(1);
+        Template {
+            bytes: format!("{head}{digits}{after}").into_bytes(),
+            digits: head.len()..digits_end,
+            tenant: tenant_end - width..tenant_end,
+        }
     }
 
     fn with(&mut self, sequence: u64) -> &[u8] {
-        let mut rest = sequence;
-        for digit in self.bytes[self.digits.clone()].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
+        write_digits(&mut self.bytes[self.digits.clone()], sequence);
+        write_digits(&mut self.bytes[self.tenant.clone()], sequence % TENANTS);
         &self.bytes
+    }
+}
+
+/// Writes a number over digits, the last of them last.
+fn write_digits(digits: &mut [u8], number: u64) {
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pace::Limit;
+
+    #[test]
+    fn events_carry_their_number_and_tenants_take_turns() {
+        let plan = Plan { rate: None, limit: Limit::Count(1), warm_up: Duration::ZERO, deadline: Duration::ZERO };
+        let target = Target::parse("http://127.0.0.1:1").expect("target");
+        let keys = Keys { event: "key".to_owned(), signing: None };
+        for (workload, padding, tenants) in
+            [(Workload::Tenants, 3, [Some("07"), Some("49"), Some("00")]), (Workload::Hello, 0, [None; 3])]
+        {
+            let job = Job { workload, concurrency: 1, plan, padding, observed: None, sample_every: None };
+            let mut template = Template::new(&job, 1_000, &target, &keys);
+            for (sequence, tenant) in [1_007, 1_049, 1_050].into_iter().zip(tenants) {
+                let text = String::from_utf8(template.with(sequence).to_vec()).expect("text");
+                let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
+                assert!(head.ends_with(&format!("content-length: {}", body.len())), "{text}");
+                let event: serde_json::Value = serde_json::from_str(body).expect("JSON");
+                assert_eq!(event["data"][SEQUENCE_KEY], sequence);
+                assert_eq!(event["data"]["tenant"].as_str(), tenant);
+            }
+        }
     }
 }

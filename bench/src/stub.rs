@@ -146,13 +146,15 @@ fn reply(status: &str, body: &str) -> Vec<u8> {
 
 fn registered(function: &Function, url: &str) -> Value {
     let slug = &function.slug;
-    json!({
-        "id": slug, "name": slug, "triggers": [{ "event": function.workload.event() }],
-        "steps": { "step": {
-            "id": "step", "name": "step", "retries": { "attempts": 3 },
-            "runtime": { "type": "http", "url": format!("{url}?fnId={slug}&stepId=step") },
-        }},
-    })
+    let mut definition = function.workload.options();
+    definition["id"] = json!(slug);
+    definition["name"] = json!(slug);
+    definition["triggers"] = json!([{ "event": function.workload.event() }]);
+    definition["steps"] = json!({ "step": {
+        "id": "step", "name": "step", "retries": { "attempts": 3 },
+        "runtime": { "type": "http", "url": format!("{url}?fnId={slug}&stepId=step") },
+    }});
+    definition
 }
 
 /// Value of the query parameter `key` (given with its `=`) in a request line.

@@ -7,6 +7,8 @@
 //! | `parallel` | one function that plans 10 steps at once | targeted calls and joining their results |
 //! | `fanout` | five functions without steps | routing one event to many runs |
 //! | `sleep` | one function that sleeps one second | timers, and how late they fire (end minus 1 s) |
+//! | `tenants` | one function without steps, at most ten calls at a time for each of 50 tenants | what keyed concurrency costs |
+//! | `throttled` | one function without steps, at most 100 starts a second | whether a throttle keeps its rate, and how exactly |
 //! | `ingest` | nothing | accepting and storing events, one per request |
 //! | `park` | one function that waits for an event with its own number | how many may wait, and what they cost |
 //! | `miss` | nothing, although its name is awaited | looking an event up among those who wait |
@@ -15,10 +17,14 @@
 //!
 //! The figures of a run: *accept* is from sending the event to its 200; *first call* is to the arrival of the first call
 //! at the stub app; *end* is to the moment the last final response of the event's runs is written. With a fixed rate, all
-//! three count from the instant the event was due, so a server that falls behind cannot hide it.
+//! three count from the instant the event was due, so a server that falls behind cannot hide it. *late*, of a throttled
+//! workload, is from the time at which a start was due to its first call, when starts are due at even distances from the
+//! earliest one on.
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
+use std::time::Duration;
 
 /// What is sent and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,6 +41,10 @@ pub(crate) enum Workload {
     Fanout,
     /// One function that sleeps a second.
     Sleep,
+    /// One function with a limit of calls for each tenant.
+    Tenants,
+    /// One function with a limit of starts.
+    Throttled,
     /// Events that no function listens to.
     Ingest,
     /// One function that waits for the event that releases it.
@@ -92,14 +102,22 @@ pub(crate) struct Step {
 /// Functions of the `fanout` workload.
 pub(crate) const FANOUT: u8 = 5;
 
+/// Tenants of the `tenants` workload, who take turns in sending.
+pub(crate) const TENANTS: u64 = 50;
+
+/// Starts a second of the `throttled` workload. As many may come at once.
+pub(crate) const THROTTLE: u32 = 100;
+
 impl Workload {
-    pub(crate) const ALL: [Workload; 7] = [
+    pub(crate) const ALL: [Workload; 9] = [
         Workload::Hello,
         Workload::Steps3,
         Workload::Steps10,
         Workload::Parallel,
         Workload::Fanout,
         Workload::Sleep,
+        Workload::Tenants,
+        Workload::Throttled,
         Workload::Ingest,
     ];
 
@@ -111,6 +129,8 @@ impl Workload {
             Workload::Parallel => "parallel",
             Workload::Fanout => "fanout",
             Workload::Sleep => "sleep",
+            Workload::Tenants => "tenants",
+            Workload::Throttled => "throttled",
             Workload::Ingest => "ingest",
             Workload::Park => "park",
             Workload::Miss => "miss",
@@ -135,11 +155,29 @@ impl Workload {
         }
     }
 
+    /// Options of its functions, an object.
+    pub(crate) fn options(self) -> Value {
+        match self {
+            Workload::Tenants => json!({ "concurrency": [{ "limit": 10, "key": "event.data.tenant" }] }),
+            Workload::Throttled => json!({ "throttle": { "limit": THROTTLE, "period": "1s" } }),
+            _ => json!({}),
+        }
+    }
+
+    /// From one start to the next, where a limit of starts is what takes the time.
+    pub(crate) fn spacing(self) -> Option<Duration> {
+        (self == Workload::Throttled).then(|| Duration::from_secs(1) / THROTTLE)
+    }
+
     fn shape_and_steps(self) -> (Shape, usize) {
         match self {
-            Workload::Hello | Workload::Fanout | Workload::Ingest | Workload::Miss | Workload::Release => {
-                (Shape::Plain, 0)
-            }
+            Workload::Hello
+            | Workload::Fanout
+            | Workload::Tenants
+            | Workload::Throttled
+            | Workload::Ingest
+            | Workload::Miss
+            | Workload::Release => (Shape::Plain, 0),
             Workload::Steps3 => (Shape::Sequential, 3),
             Workload::Steps10 => (Shape::Sequential, 10),
             Workload::Parallel => (Shape::Parallel, 10),

@@ -23,7 +23,7 @@ pub(crate) struct Options {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "idle,hello,steps3,steps10,parallel,fanout,sleep,ingest"
+        default_value = "idle,hello,steps3,steps10,parallel,fanout,sleep,tenants,throttled,ingest"
     )]
     workload: Vec<String>,
     /// Seconds for each workload; a soak always lasts for its number of runs.
