@@ -149,3 +149,18 @@ async fn limits_that_make_no_sense_are_refused_by_name() {
         assert!(reply.to_string().contains(named), "{document}: {reply}");
     }
 }
+
+#[tokio::test]
+async fn limits_of_a_file_count_from_the_start_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("limits.json");
+    let document = json!({ "throttles": [{ "name": "api", "limit": 1, "period": "1h", "functions": ["app-*"] }] });
+    std::fs::write(&path, document.to_string()).unwrap();
+    let functions = vec![takes("a", 0, json!({})), takes("b", 0, json!({}))];
+    let world = World::with(&["--flow-control", path.to_str().unwrap()], functions).await;
+    world.run("t/a", json!({})).await;
+    let event = world.send("t/b", json!({})).await;
+    assert_eq!(world.client().runs_of(&event).await.unwrap()[0]["status"], "Scheduled");
+    let (status, reply) = put(&world, &json!({})).await;
+    assert_eq!(status, 409, "{reply}");
+}
