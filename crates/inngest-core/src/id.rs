@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ulid::Ulid;
 use uuid::Uuid;
@@ -169,18 +169,21 @@ impl fmt::Debug for StepId {
     }
 }
 
-/// Makes new ids. Cheap to clone.
+/// Makes new ids. Cheap to clone. Events, and runs, that are named in the same millisecond are in the order in which
+/// they were named: who comes first is served first.
 #[derive(Clone)]
 pub struct Ids {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    events: Arc<Mutex<Ulid>>,
+    runs: Arc<Mutex<Ulid>>,
 }
 
 impl Ids {
     /// Ids whose time comes from `clock` and whose random part from `entropy`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy }
+        Self { clock, entropy, events: Arc::default(), runs: Arc::default() }
     }
 
     /// The clock behind the ids.
@@ -198,19 +201,32 @@ impl Ids {
     /// An event id of the time `at`.
     #[must_use]
     pub fn event(&self, at: Millis) -> EventId {
-        EventId(self.ulid(at))
+        EventId(self.next(&self.events, at))
     }
 
     /// The id of a run that `event` starts: 1 ms later than the event or `now`, whichever is later.
     #[must_use]
     pub fn run(&self, event: EventId, now: Millis) -> RunId {
-        RunId(self.ulid(Millis(event.timestamp().0 + 1).max(now)))
+        RunId(self.next(&self.runs, Millis(event.timestamp().0 + 1).max(now)))
     }
 
     /// The id of a call to an app.
     #[must_use]
     pub fn request(&self, at: Millis) -> RequestId {
         RequestId(self.ulid(at))
+    }
+
+    /// The next id of one kind: after `last` if that is of the same millisecond, by a random distance.
+    fn next(&self, last: &Mutex<Ulid>, at: Millis) -> Ulid {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if last.timestamp_ms() == at.0.max(0).unsigned_abs() {
+            Ulid(last.0.wrapping_add(1 + u128::from(self.entropy.next_u64() >> 32)))
+        } else {
+            // Without the highest bit there is room for as many as can be.
+            Ulid(self.ulid(at).0 & !(1 << (Ulid::RAND_BITS - 1)))
+        };
+        *last = next;
+        next
     }
 
     fn ulid(&self, at: Millis) -> Ulid {
@@ -236,6 +252,17 @@ mod tests {
         assert_eq!(AppId::of_name("app").to_string(), "3d5626ad-7fe4-5c0b-95e9-77a4ed2fb255");
         let id = FunctionId::of_definition("hello", "http://localhost:21650/api/inngest?fnId=app-hello&stepId=step");
         assert_eq!(id.to_string(), "4f746339-72ac-5c99-966c-90913aee6977");
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_are_in_order() {
+        let ids = Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let at = Millis(1_000);
+        let runs: Vec<RunId> = (0..10_000).map(|_| ids.run(ids.event(at), at)).collect();
+        assert!(runs.is_sorted() && runs.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(runs.iter().all(|run| run.timestamp() == Millis(1_001)));
+        let again = Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy)).event(at);
+        assert_ne!(ids.event(at).0.0 >> 40, again.0.0 >> 40, "nor can they be guessed");
     }
 
     #[test]
