@@ -21,11 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let most = args.next().transpose()?.unwrap_or(1_000_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
-        for (name, dispatch) in workloads() {
+        let load = Load { function: FunctionId::of_definition("f", "u"), key: KeyExpression::of("event.data.user") };
+        for (name, dispatch) in load.limits() {
             for backlog in [0, 1_000, 100_000, 1_000_000].into_iter().filter(|backlog| *backlog <= most) {
                 println!(
                     "{name:<28} {backlog:>9} queued: {:>6.0} ns CPU a job",
-                    measure(dispatch.clone(), backlog, cycles).await
+                    load.measure(dispatch.clone(), backlog, cycles).await
                 );
             }
         }
@@ -33,64 +34,67 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn workloads() -> [(&'static str, Dispatch); 4] {
-    let plain = Dispatch::unlimited(AppId::of_name("app"));
-    let key = Some(KeyExpression::of("event.data.user"));
-    let per_key = Concurrency { limit: 2, scope: Scope::Function, key };
-    let in_all = Concurrency { limit: 64, scope: Scope::Function, key: None };
-    let throttle = |limit| Throttle {
-        bucket: Bucket::of_function(function()),
-        key,
-        rate: Rate::lossless(limit, Duration::from_secs(1), 0),
-    };
-    [
-        ("no limit", plain.clone()),
-        ("2 a key", Dispatch { steps: vec![per_key], ..plain.clone() }),
-        ("2 a key and 64 in all", Dispatch { steps: vec![in_all, per_key], ..plain.clone() }),
-        (
-            "throttled by key, 8 in all",
-            Dispatch { steps: vec![Concurrency { limit: 8, ..in_all }], throttles: vec![throttle(1_000_000)], ..plain },
-        ),
-    ]
+/// The jobs of one function.
+struct Load {
+    function: FunctionId,
+    key: KeyExpression,
 }
 
-fn function() -> FunctionId {
-    FunctionId::of_definition("f", "u")
-}
+impl Load {
+    fn limits(&self) -> [(&'static str, Dispatch); 4] {
+        let plain = Dispatch::unlimited(AppId::of_name("app"));
+        let per_key = Concurrency { limit: 2, scope: Scope::Function, key: Some(self.key) };
+        let in_all = Concurrency { limit: 64, scope: Scope::Function, key: None };
+        let throttle = Throttle {
+            bucket: Bucket::of_function(self.function),
+            key: Some(self.key),
+            rate: Rate::lossless(1_000_000, Duration::from_secs(1), 0),
+        };
+        [
+            ("no limit", plain.clone()),
+            ("2 a key", Dispatch { steps: vec![per_key], ..plain.clone() }),
+            ("2 a key and 64 in all", Dispatch { steps: vec![in_all, per_key], ..plain.clone() }),
+            (
+                "throttled by key, 8 in all",
+                Dispatch { steps: vec![Concurrency { limit: 8, ..in_all }], throttles: vec![throttle], ..plain },
+            ),
+        ]
+    }
 
-async fn measure(dispatch: Dispatch, backlog: u128, cycles: u128) -> f64 {
-    let clock = Arc::new(SystemClock);
-    let queue = MemoryQueue::new(clock.clone());
-    queue.configure(vec![(function(), dispatch)]).await;
-    let now = clock.now();
-    queue.offer((0..backlog + IN_FLIGHT as u128).map(|number| job(number, now)).collect()).await;
-    let mut held = Vec::new();
-    let mut done = 0;
-    let before = cpu_nanos();
-    for number in 0..cycles {
-        queue.offer(vec![job(backlog + IN_FLIGHT as u128 + number, now)]).await;
-        if let Ok(leases) = tokio::time::timeout(Duration::ZERO, queue.lease(Work::Calls, 1)).await {
-            held.extend(leases);
-            done += 1;
-        }
-        if held.len() > IN_FLIGHT / 2 || done < number {
-            for lease in held.drain(..1.min(held.len())) {
-                queue.settle(lease, Settled::Done).await;
+    async fn measure(&self, dispatch: Dispatch, backlog: u128, cycles: u128) -> f64 {
+        let clock = Arc::new(SystemClock);
+        let queue = MemoryQueue::new(clock.clone());
+        queue.configure(vec![(self.function, dispatch)]).await;
+        let now = clock.now();
+        let queued = backlog + IN_FLIGHT as u128;
+        queue.offer((0..queued).map(|number| self.job(number, now)).collect()).await;
+        let mut held = Vec::new();
+        let mut done = 0;
+        let before = cpu_nanos();
+        for number in 0..cycles {
+            queue.offer(vec![self.job(queued + number, now)]).await;
+            if let Ok(leases) = tokio::time::timeout(Duration::ZERO, queue.lease(Work::Calls, 1)).await {
+                held.extend(leases);
+                done += 1;
+            }
+            if held.len() > IN_FLIGHT / 2 || done < number {
+                for lease in held.drain(..1.min(held.len())) {
+                    queue.settle(lease, Settled::Done).await;
+                }
             }
         }
+        (cpu_nanos() - before) / done as f64
     }
-    (cpu_nanos() - before) / done as f64
+
+    fn job(&self, number: u128, now: Millis) -> QueueItem {
+        let run = RunId::from_bytes((((now.0 as u128) << 80) | number).to_be_bytes());
+        let keys = Keys::of(vec![(self.key, KeyValue(number % KEYS + 1))]);
+        QueueItem { keys, ..QueueItem::new(JobId::start(run), self.function, JobKind::Start, now) }
+    }
 }
 
 /// CPU time of this thread: others on the machine count less than by the clock.
 fn cpu_nanos() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
-}
-
-fn job(number: u128, now: Millis) -> QueueItem {
-    let run = RunId::from_bytes((((now.0 as u128) << 80) | number).to_be_bytes());
-    let user = KeyValue(number % KEYS + 1);
-    let keys = Keys::of(vec![(KeyExpression::of("event.data.user"), user)]);
-    QueueItem { keys, ..QueueItem::new(JobId::start(run), function(), JobKind::Start, now) }
 }

@@ -331,7 +331,7 @@ impl Calls {
             match (rule, gate.key) {
                 (Rule::Throttle(_), GateKey::Rate(bucket, key)) => {
                     if side == Side::Starts {
-                        gate.take(rule.bound(), now);
+                        gate.take(function, rule.bound(), now);
                     }
                     if item.kind == JobKind::Start && item.attempt == 0 {
                         tokens.push(Token { bucket, key, tat: gate.tat });
@@ -339,7 +339,7 @@ impl Calls {
                 }
                 (Rule::Runs(_), _) => runs = Some(*number),
                 (Rule::Steps(_) | Rule::Throttle(_), _) => {
-                    gate.take(rule.bound(), now);
+                    gate.take(function, rule.bound(), now);
                     counted.push(*number);
                 }
             }
@@ -353,13 +353,14 @@ impl Calls {
 
     /// A run counts where runs are limited, whatever the limit is.
     pub(super) fn hold(&mut self, run: RunId, holder: Holder, now: Millis) {
-        let known = self.holders.get(&run).map(|known| known.gate);
-        if known == Some(holder.gate) {
-            return;
-        }
-        self.gates.all[holder.gate].count += 1;
-        if let Some(old) = self.holders.insert(run, holder) {
-            self.release(old.gate, None, now);
+        match self.holders.get_mut(&run) {
+            Some(known) if known.gate == holder.gate => known.keys = holder.keys,
+            _ => {
+                self.gates.all[holder.gate].count += 1;
+                if let Some(old) = self.holders.insert(run, holder) {
+                    self.release(old.gate, None, now);
+                }
+            }
         }
     }
 

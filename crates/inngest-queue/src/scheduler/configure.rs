@@ -1,6 +1,6 @@
 //! Limits that change while jobs wait and run.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use inngest_core::{FunctionId, Millis};
 
@@ -15,9 +15,10 @@ use crate::{JobId, StartedRun};
 impl Scheduler {
     /// These are the functions, and no others have limits.
     pub(crate) fn configure(&mut self, functions: Vec<(FunctionId, Dispatch)>, now: Millis) {
-        let named: HashMap<FunctionId, Dispatch> = functions.into_iter().collect();
-        let others: Vec<FunctionId> =
+        let named: BTreeMap<FunctionId, Dispatch> = functions.into_iter().collect();
+        let mut others: Vec<FunctionId> =
             self.calls.numbers.keys().filter(|known| !named.contains_key(known)).copied().collect();
+        others.sort_unstable();
         for function in others {
             self.change(function, None, now);
         }
@@ -64,6 +65,8 @@ impl Scheduler {
         if self.calls.functions[number].runs() != runs.as_ref() {
             self.calls.recount_runs(id, now);
         }
+        homeless.sort_unstable();
+        homeless.dedup();
         for job in homeless {
             let Some(job) = self.jobs.waiting.get_mut(&job) else { continue };
             job.at = place_due(job, &mut self.own, &mut self.calls);

@@ -162,8 +162,9 @@ impl Gate {
         }
     }
 
-    /// One more has passed.
-    pub(super) fn take(&mut self, bound: Bound, now: Millis) {
+    /// One more has passed, of this function.
+    pub(super) fn take(&mut self, function: FunctionNo, bound: Bound, now: Millis) {
+        self.last = function;
         match bound {
             Bound::Count(_) => self.count += 1,
             Bound::Rate(rate) => self.tat = rate.take(self.tat, nanos(now)).unwrap_or(self.tat),

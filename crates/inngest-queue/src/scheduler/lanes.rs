@@ -14,17 +14,17 @@ use crate::flow::KeyValue;
 /// Names a lane.
 pub(super) type LaneNo = u32;
 
-/// Which line of a lane.
+/// Which line of a lane. Of two heads that are equal the one of a run that has started goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Side {
+    /// Calls that nothing holds up that holds up starts only.
+    Rest,
     /// First calls of runs, where throttles or a limit of runs concern them.
     Starts,
-    /// All other calls: nothing that holds up starts holds them up.
-    Rest,
 }
 
 impl Side {
-    pub(super) const BOTH: [Self; 2] = [Self::Starts, Self::Rest];
+    pub(super) const BOTH: [Self; 2] = [Self::Rest, Self::Starts];
 }
 
 /// The place of a line among the lines of its function: by turn, then by the rank of its head.
@@ -32,8 +32,8 @@ impl Side {
 pub(super) struct Spot {
     pub(super) tag: u64,
     pub(super) rank: i64,
-    pub(super) lane: LaneNo,
     pub(super) side: Side,
+    pub(super) lane: LaneNo,
 }
 
 /// Where a line is. It is in one place at a time.
@@ -141,7 +141,10 @@ impl Line {
         }
         let waits = |place: Place| jobs.waits_at(place, |found| found == at);
         if self.places.len() > 2 * self.live + Self::STALE {
-            self.places.retain(|Reverse(place)| waits(*place));
+            let mut places = std::mem::take(&mut self.places).into_sorted_vec();
+            places.dedup();
+            places.retain(|Reverse(place)| waits(*place));
+            self.places = places.into();
         }
         while self.places.len() > self.live
             && let Some(place) = self.head()
@@ -151,7 +154,7 @@ impl Line {
         }
     }
 
-    /// Those that wait, in no order.
+    /// Those that wait, in no order. One that was withdrawn and offered again may be there twice.
     pub(super) fn waiting<'l>(&'l self, jobs: &'l Jobs, at: At) -> impl Iterator<Item = Place> + 'l {
         let stale = self.places.len() > self.live;
         let places = self.places.iter().map(|Reverse(place)| *place);
