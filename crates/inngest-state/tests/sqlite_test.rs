@@ -173,6 +173,29 @@ async fn flow_control_outlives_the_process() {
     assert_eq!(store.holds().await.unwrap(), [(function(), Hold::PausedQueue)]);
 }
 
+#[tokio::test]
+async fn what_limits_count_is_removed_when_it_does_not_matter_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens: Vec<Token> = [1, i64::MAX]
+        .into_iter()
+        .map(|tat| Token { bucket: Bucket::shared("t"), key: KeyValue::of(&tat.to_string()), tat })
+        .collect();
+    let store = open(dir.path()).unwrap();
+    store.commit(Transition::of(vec![Change::PutTokens(tokens)]).into()).await.unwrap();
+    // The first commit of a process is followed by it, and closing waits for that.
+    store.close().await;
+    drop(store);
+    let raw = rusqlite::Connection::open(dir.path().join("main.db")).unwrap();
+    let left: Vec<i64> = raw
+        .prepare("SELECT tat FROM tats")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(left, [i64::MAX]);
+}
+
 /// As the second schema has it: a run with two jobs, and one that has ended.
 #[tokio::test]
 async fn a_database_of_an_earlier_release_goes_on() {

@@ -231,7 +231,8 @@ impl Reader<'_> {
         Ok(runs.collect::<Result<_, _>>()?)
     }
 
-    /// An event names the runs it started, so they are looked up one by one and filtered here.
+    /// An event names the runs it started, so they are looked up one by one and filtered here. Those that were skipped
+    /// are not among them.
     fn runs_of_event(&self, event: EventId, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
         let Some((_, mut ids)) = render::find(self.db, event)? else { return Ok(Vec::new()) };
         ids.sort_unstable();
@@ -328,8 +329,7 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
 }
 
 fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
-    let any = filter.statuses.is_empty() && run.status != RunStatus::Skipped;
-    (any || filter.statuses.contains(&run.status))
+    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
         && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
         && filter.started_after.is_none_or(|after| run.started_at.is_some_and(|at| at >= after))
         && filter.started_before.is_none_or(|before| run.started_at.is_some_and(|at| at <= before))
