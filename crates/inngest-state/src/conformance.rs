@@ -1,4 +1,4 @@
-//! What every store must do, as cases that run on any backend: `exercise(store)`.
+//! What every store must do, as cases that run on any backend: `exercise(open)`.
 //!
 //! A backend is done when all cases pass. Each case makes its own ids, so that they can share one database.
 

@@ -8,6 +8,7 @@ use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::apply::{Progress, Statements};
+use super::codec;
 use crate::transition::{Admit, Await, Awaited, Committed, Effect, Invoke, Rerun, When};
 
 /// What begins with an event.
@@ -207,9 +208,9 @@ impl Statements<'_> {
         now: Millis,
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
-        let resolution = super::codec::resolution_bytes(resolution);
+        let resolution = codec::resolution_bytes(resolution);
         let parameters = params![job.run.to_bytes(), job.key.cast_signed(), resolution, now.0];
-        committed.jobs.extend(self.resume.query_row(parameters, super::codec::job).optional()?);
+        committed.jobs.extend(self.resume.query_row(parameters, codec::job).optional()?);
         Ok(())
     }
 }
