@@ -574,7 +574,7 @@ impl World {
 fn the_store_does_what_the_model_does() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let counts = std::cell::RefCell::new(BTreeMap::<&str, usize>::new());
-    let config = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&prop::collection::vec(op(), 1..40), |ops| {
             runtime.block_on(async {
