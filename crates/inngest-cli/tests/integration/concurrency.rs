@@ -202,7 +202,12 @@ async fn functions_that_share_a_key_take_turns() {
         let (half, most) = p50_and_p99(gaps.collect());
         assert!(half < 0.02 && most < 0.5, "{scope}: half of the gaps {half} s, nearly all {most} s");
         let functions: Vec<&str> = calls.iter().map(|call| call.function.as_str()).collect();
-        assert!(functions.windows(2).all(|pair| pair[0] != pair[1]), "{scope}: in turns: {functions:?}");
+        // Who has been served first may be next at the gate as well, once.
+        let again = functions.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(
+            again <= 2 && functions[1..].windows(3).all(|three| three[1] != three[0] || three[2] != three[1]),
+            "{scope}: in turns: {functions:?}"
+        );
     }
 }
 
@@ -283,11 +288,14 @@ async fn a_limit_that_is_raised_counts_at_once_and_one_that_is_lowered_interrupt
 async fn a_key_that_is_changed_counts_for_what_waits_already() {
     let go = Arc::new(Notify::new());
     let world = World::of(vec![held(&go, json!({ "concurrency": { "limit": 1, "key": "event.data.u" } }))]).await;
-    let data = [("a", 0), ("a", 1), ("a", 1), ("a", 2), ("a", 2)].map(|(u, v)| json!({ "u": u, "v": v }));
-    let events = world.send_all("t/f", data).await;
+    let data = |u: &str, v: u64| json!({ "u": u, "v": v });
+    let mut events = world.send_all("t/f", [data("a", 0)]).await;
     world.calls("f", 1).await;
+    events.extend(world.send_all("t/f", [1, 1, 2, 2].map(|v| data("a", v))).await);
     world.reconfigure("f", json!({ "concurrency": { "limit": 1, "key": "event.data.v" } })).await;
-    assert_eq!(data_of(&world.calls("f", 3).await, "v"), [0, 1, 2], "one of each new value");
+    let mut values = data_of(&world.calls("f", 3).await, "v");
+    values.sort_by_key(Value::as_u64);
+    assert_eq!(values, [0, 1, 2], "one of each new value");
     end_all(&world, &go, &events).await;
     let calls = world.calls("f", 5).await;
     for v in 1..=2 {

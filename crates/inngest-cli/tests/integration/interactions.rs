@@ -582,17 +582,16 @@ async fn an_invoke_obeys_the_controls_of_the_function() {
         parent("limit", "limited"),
     ])
     .await;
-    for (id, least, output) in [
-        ("debounce", 1.0, [json!({ "u": 0 }), json!({ "u": 1 })]),
-        ("batch", 0.0, [json!(2), json!(2)]),
-        ("throttle", 1.0, [json!({ "u": 0 }), json!({ "u": 1 })]),
-        ("limit", 1.0, [json!({ "u": 0 }), json!({ "u": 1 })]),
-    ] {
+    for (id, least, output) in
+        [("debounce", 1.0, [0, 1]), ("batch", 0.0, [2, 2]), ("throttle", 1.0, [0, 1]), ("limit", 1.0, [0, 1])]
+    {
         let began = Instant::now();
         let events = world.send_all(&format!("t/{id}"), [json!({ "u": 0 }), json!({ "u": 1 })]).await;
-        let outputs: Vec<Value> =
-            world.all_ended(&events).await.into_iter().map(|run| run["output"]["data"].clone()).collect();
-        assert_eq!(outputs, output, "{id}");
+        let outputs = world.all_ended(&events).await.into_iter().map(|run| {
+            let data = &run["output"]["data"];
+            data.get("u").unwrap_or(data).clone()
+        });
+        assert_eq!(outputs.collect::<Vec<_>>(), output, "{id}");
         assert!(began.elapsed().as_secs_f64() >= least, "{id}: {:?}", began.elapsed());
     }
 }
@@ -606,9 +605,9 @@ async fn an_invoke_whose_event_is_debounced_away_gets_the_result_of_the_run() {
     .await;
     let events = world.send_all("t/parent", [json!({ "u": 0 }), json!({ "u": 1 })]).await;
     let runs = world.all_ended(&events).await;
-    let last = world.calls("debounced", 1).await[0].body["event"]["data"].clone();
+    let last = world.calls("debounced", 1).await[0].body["event"]["data"]["u"].clone();
     for run in runs {
-        assert_eq!(run["output"]["data"], last, "{run}");
+        assert_eq!(run["output"]["data"]["u"], last, "{run}");
     }
 }
 
