@@ -101,8 +101,7 @@ async fn what_waits_for_its_time_or_for_its_operator_says_so() {
     assert!(cause(&world, &asleep, "later").await["expected_at"].is_string());
     let paused = world.send("t/paused", json!({})).await;
     cause(&world, &paused, "paused").await;
-    world.send("t/busy", json!({})).await;
-    world.call("busy", 0).await;
+    world.pending(&world.send("t/busy", json!({})).await, "Errored").await;
     let second = world.send("t/busy", json!({})).await;
     assert!(cause(&world, &second, "overload").await["until"].is_string());
 }

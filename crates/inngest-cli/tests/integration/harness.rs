@@ -132,6 +132,18 @@ impl World {
         reply["data"].as_array().unwrap().clone()
     }
 
+    /// Keeps the server busy, without taking all of the machine, until a function was called so often.
+    pub(crate) async fn busy_until(&self, function: &str, calls: usize) {
+        let began = Instant::now();
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while self.app.calls_of(function).len() < calls {
+            tick.tick().await;
+            self.send_all("t/load", (0..4).map(|n| json!({ "n": n }))).await;
+            let so_far = self.app.calls_of(function).len();
+            assert!(began.elapsed() < SOON * 2, "{so_far} calls\n{}", self.server.log());
+        }
+    }
+
     /// Registers these functions of the app, and no others.
     pub(crate) async fn sync(&self, functions: &Value) -> Value {
         let mut body = self.app.registration();

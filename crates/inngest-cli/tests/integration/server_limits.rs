@@ -90,7 +90,8 @@ async fn a_key_rests_when_its_function_says_that_it_is_too_much() {
     let busy = |id: &str| {
         StubFunction::new(id, &format!("t/{id}"), |call| {
             let first = call.attempt() == 0 && call.body["event"]["data"]["busy"] == true;
-            let headers = vec![("retry-after".into(), "2".into())];
+            // To the second: the time that is meant is two to three seconds away.
+            let headers = vec![("retry-after".into(), "3".into())];
             if first { Answer::Sdk { status: 429, headers, body: "{}".into() } } else { Answer::Return(json!("done")) }
         })
         .config(json!({ "concurrency": { "limit": 5, "key": "event.data.u" } }))
