@@ -75,7 +75,8 @@ pub enum CommitError {
 pub struct Gathered {
     /// Of which function.
     pub function: FunctionId,
-    /// The one from which keys are evaluated: the only one, or the first of a batch.
+    /// The one from which keys are evaluated: the only one, or the first of a batch. With its content, also when that is
+    /// derived from a run.
     pub event: Event,
     /// How many there are.
     pub count: usize,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use inngest_core::event::{EventBody, FUNCTION_FINISHED};
-use inngest_core::{Event, Function, Ids, Millis, RunStatus, StepId};
-use inngest_queue::{JobId, QueueItem, Resolution};
+use inngest_core::{Event, Function, Ids, Millis, RunStatus};
+use inngest_queue::{QueueItem, Resolution};
 use inngest_state::lifecycle::{self, Ended};
-use inngest_state::{Change, Defer, DeferStatus, FinishRun, Requirement, RunState, Transition};
+use inngest_state::{Change, Defer, DeferStatus, FinishRun, Requirement, RunState, Transition, invokers};
 
 use super::server_error::ServerError;
 use super::{Planning, internal_event};
@@ -101,17 +101,10 @@ pub(super) fn end(
         let admits = routing::admit(registry, &event, now, ids);
         changes.push(Change::PutEvent(Box::new(event), admits));
     }
-    // Several, when the events of several invocations were gathered.
-    for parent in run.correlation_id.as_deref().into_iter().flat_map(|ids| ids.split(',')).filter_map(parent) {
-        changes.push(Change::Resume(parent, Resolution::Run(run.id)));
+    for job in run.correlation_id.as_deref().map_or_else(Vec::new, invokers) {
+        changes.push(Change::Resume(job, Resolution::Run(run.id)));
     }
     changes.insert(at, Change::FinishRun(Box::new(finish)));
-}
-
-/// The job that waits for a run: `<run id>.<step id>`.
-fn parent(correlation_id: &str) -> Option<JobId> {
-    let (run, step) = correlation_id.split_once('.')?;
-    Some(JobId::wait(run.parse().ok()?, &StepId::from(step)))
 }
 
 fn lifecycle_event(name: &str, run: &RunState, ids: &Ids, now: Millis) -> Event {

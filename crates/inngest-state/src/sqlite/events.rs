@@ -2,9 +2,9 @@
 
 use inngest_core::event::EventBody;
 use inngest_core::{Event, EventId, FunctionId, Millis, RunId, RunStatus};
-use inngest_queue::admission::AFTER_ANOTHER;
+use inngest_queue::admission::{AFTER_ANOTHER, Start};
 use inngest_queue::flow::Skip;
-use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
+use inngest_queue::{Gathering, JobId, JobKind, QueueItem, Resolution};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::apply::{Progress, Statements};
@@ -153,20 +153,37 @@ impl Statements<'_> {
         seq: &mut i64,
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
-        let events: Vec<u8> = rerun.events.iter().flat_map(|event| event.to_bytes()).collect();
-        self.put_run(&rerun.admit, &events, &rerun.event_name, now, committed)?;
-        let run = rerun.admit.run;
+        let Rerun { admit, events, event_name, .. } = rerun;
+        let run = admit.run;
+        // Its events were admitted once; what is left to ask is whether the function may have this run now.
+        let after = match self.admit_gathered(Gathering::Batch, admit)? {
+            Start::Now => None,
+            Start::After(run) => Some(run),
+            Start::Never(reason) => {
+                self.admissions.skip_run(admit, (events, event_name), reason, now, committed)?;
+                return self.note_original(run, rerun.original);
+            }
+        };
+        let ids: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
+        self.start(admit, after, &ids, event_name, now, committed)?;
+        self.note_original(run, rerun.original)?;
         let (step, input) = rerun.input.as_ref().map(|(step, input)| (step.as_str(), &input[..])).unzip();
         self.connection.execute(
-            "UPDATE runs SET original_run = ?2, input_step = ?3, input = ?4 WHERE id = ?1",
-            params![run.to_bytes(), rerun.original.to_bytes(), step, input],
+            "UPDATE runs SET input_step = ?2, input = ?3 WHERE id = ?1",
+            params![run.to_bytes(), step, input],
         )?;
-        for event in &rerun.events {
+        for event in events {
             self.add_run_of_event(*event, run)?;
         }
         for step in &rerun.steps {
             self.record_step(step, seq)?;
         }
+        Ok(())
+    }
+
+    fn note_original(&self, run: RunId, original: RunId) -> rusqlite::Result<()> {
+        let sql = "UPDATE runs SET original_run = ?2 WHERE id = ?1";
+        self.connection.execute(sql, params![run.to_bytes(), original.to_bytes()])?;
         Ok(())
     }
 

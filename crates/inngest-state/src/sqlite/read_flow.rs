@@ -1,6 +1,7 @@
 //! Reads about flow control.
 
-use inngest_core::{EventId, FunctionId, Millis, Payload, RunId};
+use inngest_core::event::EventBody;
+use inngest_core::{Event, EventId, FunctionId, Millis, Payload, RunId};
 use inngest_queue::admission;
 use inngest_queue::flow::{Bucket, KeyValue};
 use inngest_queue::{JobId, StartedRun, Token};
@@ -104,7 +105,8 @@ impl Reader<'_> {
             waiting.extend(invokers(&row.get::<_, Option<String>>(1)?.unwrap_or_default()));
         }
         let Some(first) = first else { return Ok(None) };
-        let event = render::find(self.db, first)?.map(|(event, _)| event);
-        Ok(event.map(|event| Gathered { function, event, count, invokers: waiting }))
+        let Some((event, _)) = render::find(self.db, first)? else { return Ok(None) };
+        let body = EventBody::Stored(render::body(self.db, &event)?);
+        Ok(Some(Gathered { function, event: Event { body, ..event }, count, invokers: waiting }))
     }
 }
