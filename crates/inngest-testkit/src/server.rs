@@ -33,9 +33,13 @@ impl Options {
     }
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now. Not one of those that connections get for their own end: such a connection would
+/// take it before, or between two lives of a server.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const BELOW_EPHEMERAL: std::ops::Range<u16> = 20_000..32_000;
+    const TRIES: usize = 100;
+    let mut tries = std::iter::repeat_with(|| rand::random_range(BELOW_EPHEMERAL)).take(TRIES);
+    tries.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
 /// A running server. Killed when dropped.

@@ -208,7 +208,7 @@ async fn idempotency_keys_with_others() {
         Case {
             id: "idempotency-singleton",
             config: with(json!({ "singleton": { "mode": "cancel" } })),
-            takes: 300,
+            takes: 1_500,
             events: at(&[(0, json!({ "order": "a" })), (100, json!({ "order": "a" })), (200, json!({ "order": "b" }))]),
             calls: singles(&[(0.0, 0), (0.2, 2)]),
             outcomes: vec![(0, "Cancelled"), (1, "RateLimited"), (2, "Completed")],
