@@ -100,3 +100,24 @@ async fn ends(client: &Client) -> anyhow::Result<HashMap<String, Vec<Millis>>> {
 fn received_at(event: &Value) -> anyhow::Result<Millis> {
     Ok(event["internal_id"].as_str().unwrap_or_default().parse::<EventId>()?.timestamp())
 }
+
+/// The milliseconds of the day in a time such as `2026-11-27T09:52:39.478Z`.
+fn milliseconds(time: &str) -> i64 {
+    let clock = time.split_once('T').map_or("", |(_, clock)| clock).trim_end_matches('Z');
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let seconds = clock.split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap_or(0));
+    seconds * 1_000 + format!("{fraction:0<3}")[..3].parse::<i64>().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::milliseconds;
+
+    #[test]
+    fn times_are_read() {
+        for (time, expected) in [("2026-11-27T00:01:02Z", 62_000), ("2026-11-27T01:00:00.5Z", 3_600_500)] {
+            assert_eq!(milliseconds(time), expected);
+        }
+        assert_eq!(milliseconds("2026-11-27T00:00:00.042Z"), 42);
+    }
+}

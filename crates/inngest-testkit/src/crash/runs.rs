@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{END_WITHIN, Plan, ends, kill_again_and_again};
+use super::{END_WITHIN, Plan, ends, kill_again_and_again, milliseconds};
 use crate::client::is_final;
 use crate::server::Options;
 use crate::stub::{Posting, op, step_id};
@@ -168,11 +168,7 @@ impl Memory {
         for (at, runs) in scheduled.iter().filter(|(_, runs)| runs.len() > 1) {
             verdict.mistimed.push(format!("{at} has {} runs", runs.len()));
         }
-        let second = |at: &str| {
-            let clock = at.split_once('T').map_or("", |(_, clock)| clock).trim_end_matches('Z').split(':');
-            clock.fold(0_i64, |sum, part| sum * 60 + part.parse::<i64>().unwrap_or(0))
-        };
-        let seconds: Vec<i64> = scheduled.keys().map(|at| second(at)).collect();
+        let seconds: Vec<i64> = scheduled.keys().map(|at| milliseconds(at) / 1_000).collect();
         for pair in seconds.windows(2).filter(|pair| (pair[1] - pair[0]).rem_euclid(86_400) != 1) {
             verdict.mistimed.push(format!("nothing fired between second {} and {} of the day", pair[0], pair[1]));
         }

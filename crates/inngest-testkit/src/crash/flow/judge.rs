@@ -9,15 +9,13 @@ use serde_json::Value;
 use super::memory::{Memory, Run, Sent, by_key, lateness, too_early};
 use super::{BATCH, BURST_WITHIN, DEBOUNCE, HELD_PER_KEY, LIMITED, LIMITED_PER_KEY, RATE, SHARED, THROTTLE, Verdict};
 use crate::client::is_final;
-use crate::crash::{END_WITHIN, ends, events, received_at};
+use crate::crash::{END_WITHIN, ends, events, milliseconds, received_at};
 use crate::stub::most_at_a_time;
 use crate::{Client, wait_until};
 
-/// A call may be so much longer on its way to the app than another one.
-const ON_ITS_WAY: Duration = Duration::from_millis(80);
-
-/// An event may be decided on so much later than its id says, in milliseconds.
-const DECIDED_WITHIN: i64 = 40;
+/// A start may be noted so much later than it was decided on; and a call that comes so soon after the end of another one
+/// has waited for it.
+const AT_ONCE: Duration = Duration::from_millis(80);
 
 /// Waits for the end of all runs, and compares.
 pub(super) async fn judge(client: &Client, memory: &Memory, verdict: &mut Verdict) -> anyhow::Result<()> {
@@ -42,9 +40,9 @@ pub(super) async fn judge(client: &Client, memory: &Memory, verdict: &mut Verdic
     let doubled = ends.iter().filter(|(_, ends)| ends.len() > 1);
     verdict.problems.extend(doubled.map(|(run, ends)| format!("run {run} ended {} times", ends.len())));
     concurrency(memory, verdict);
-    throttled(memory, verdict);
+    throttled(client, memory, verdict).await?;
     verdict.problems.extend(latest(memory, &ends));
-    verdict.problems.extend(rated(client).await?);
+    verdict.problems.extend(rated(client, memory).await?);
     let names = ["limited", "shared", "held", "throttled", "rated", "debounced", "batched", "single", "latest"];
     let acknowledged = names.iter().flat_map(|event| memory.sent(event)).filter(|sent| sent.id.is_some());
     verdict.events = acknowledged.count();
@@ -202,7 +200,7 @@ fn concurrency(memory: &Memory, verdict: &mut Verdict) {
             let next = pair[1].span.from;
             // A call that came soon after the end of another one has waited for it.
             let gap = memory.span(&pair[0]).1.map(|end| next.saturating_duration_since(end));
-            slots.extend(gap.filter(|gap| *gap < ON_ITS_WAY && memory.lives(pair[0].span.from, next)));
+            slots.extend(gap.filter(|gap| *gap < AT_ONCE && memory.lives(pair[0].span.from, next)));
         }
     }
     verdict.slots = lateness(slots);
@@ -215,15 +213,29 @@ fn concurrency(memory: &Memory, verdict: &mut Verdict) {
     }
 }
 
-fn throttled(memory: &Memory, verdict: &mut Verdict) {
-    let starts: Vec<Instant> = memory.runs("throttled").iter().map(|run| run.from).collect();
-    if let Some(at) = too_early(&starts, 1, THROTTLE, ON_ITS_WAY) {
+/// The server notes when a run starts together with what its throttle counts then.
+async fn throttled(client: &Client, memory: &Memory, verdict: &mut Verdict) -> anyhow::Result<()> {
+    let runs = memory.runs("throttled");
+    let mut starts = Vec::new();
+    for run in &runs {
+        let shown = client.get(&format!("/v1/runs/{}", run.id)).await?;
+        starts.push(milliseconds(shown["data"]["run_started_at"].as_str().unwrap_or_default()));
+    }
+    starts.sort_unstable();
+    let (spacing, slack) = (in_milliseconds(THROTTLE), in_milliseconds(AT_ONCE));
+    if let Some(at) = too_early(&starts, 1, spacing, slack) {
         let gap = starts[at] - starts[at - 1];
-        verdict.problems.push(format!("throttled: start {at} came {gap:?} after the one before it"));
+        verdict.problems.push(format!("throttled: start {at} came {gap} ms after the one before it"));
     }
     // The next one waits already when one starts, but at the end.
-    let gaps = starts.windows(2).filter(|pair| memory.lives(pair[0], pair[1]) && pair[1] - pair[0] < 2 * THROTTLE);
-    verdict.throttled = lateness(gaps.map(|pair| (pair[1] - pair[0]).abs_diff(THROTTLE)).collect());
+    let gaps = runs.windows(2).filter(|pair| memory.lives(pair[0].from, pair[1].from));
+    let gaps = gaps.map(|pair| pair[1].from - pair[0].from).filter(|gap| *gap < 2 * THROTTLE);
+    verdict.throttled = lateness(gaps.map(|gap| gap.abs_diff(THROTTLE)).collect());
+    Ok(())
+}
+
+fn in_milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A run of `latest` begins when the one before it has ended.
@@ -242,36 +254,46 @@ fn latest(memory: &Memory, ends: &HashMap<String, Vec<Millis>>) -> Vec<String> {
     problems
 }
 
+/// An event, decided on between two times, in milliseconds.
+struct Decided {
+    from: i64,
+    to: i64,
+    admitted: bool,
+}
+
 /// Runs as many as the rate allows and no fewer, over the whole time, whether the sender knows of the event or not.
-async fn rated(client: &Client) -> anyhow::Result<Vec<String>> {
-    let mut keys: BTreeMap<String, Vec<(i64, bool)>> = BTreeMap::new();
+async fn rated(client: &Client, memory: &Memory) -> anyhow::Result<Vec<String>> {
+    let took: HashMap<u64, Duration> =
+        memory.sent("rated").iter().map(|sent| (sent.number, sent.ended - sent.began)).collect();
+    let mut keys: BTreeMap<String, Vec<Decided>> = BTreeMap::new();
     for event in events(client, "flow/rated").await?.iter().rev() {
         let id = event["internal_id"].as_str().unwrap_or_default();
         let admitted = !client.runs_of(id).await?.is_empty();
+        let from = received_at(event)?.0;
+        // Decided on after it was received, and before its request had ended.
+        let took = event["data"]["n"].as_u64().and_then(|number| took.get(&number)).copied().unwrap_or_default();
         let key = event["data"]["k"].as_str().unwrap_or_default().to_owned();
-        keys.entry(key).or_default().push((received_at(event)?.0, admitted));
+        keys.entry(key).or_default().push(Decided { from, to: from + in_milliseconds(took) + 1, admitted });
     }
-    let problems = keys.iter().flat_map(|(key, decided)| {
-        let found = misjudged(decided, i64::try_from(RATE.as_millis()).unwrap_or(i64::MAX));
-        found.map(|at| {
-            let (time, admitted) = decided[at];
-            format!("rated {key}: event {at} at {time} was {}", if admitted { "one too many" } else { "refused" })
-        })
+    let problems = keys.iter().filter_map(|(key, decided)| {
+        let at = misjudged(decided, in_milliseconds(RATE))?;
+        let Decided { from, admitted, .. } = decided[at];
+        Some(format!("rated {key}: event {at} at {from} was {}", if admitted { "one too many" } else { "refused" }))
     });
     Ok(problems.collect())
 }
 
 /// The first event that was admitted when it must not have been, or the other way round; two may come at once.
-fn misjudged(decided: &[(i64, bool)], emission: i64) -> Option<usize> {
-    let mut tat = i64::MIN;
-    for (n, (time, admitted)) in decided.iter().enumerate() {
-        let early = tat.max(*time) - time - emission;
-        let wrong = if *admitted { early > DECIDED_WITHIN } else { early < -DECIDED_WITHIN };
+fn misjudged(decided: &[Decided], emission: i64) -> Option<usize> {
+    // The theoretical arrival time is between these.
+    let (mut from, mut to) = (i64::MIN, i64::MIN);
+    for (n, event) in decided.iter().enumerate() {
+        let wrong = if event.admitted { from > event.to + emission } else { to <= event.from + emission };
         if wrong {
             return Some(n);
         }
-        if *admitted {
-            tat = tat.max(*time) + emission;
+        if event.admitted {
+            (from, to) = (from.max(event.from) + emission, to.max(event.to) + emission);
         }
     }
     None
@@ -283,11 +305,15 @@ mod tests {
 
     #[test]
     fn a_rate_that_admits_too_many_or_too_few_is_found() {
-        let judge = |decided: &[(i64, bool)]| misjudged(decided, 200);
+        let judge = |decided: &[(i64, bool)]| {
+            let decided = decided.iter().map(|(at, admitted)| Decided { from: *at, to: at + 9, admitted: *admitted });
+            misjudged(&decided.collect::<Vec<_>>(), 200)
+        };
         assert_eq!(judge(&[(0, true), (1, true), (2, false), (210, true), (220, false)]), None);
         assert_eq!(judge(&[(0, true), (1, true), (2, true)]), Some(2));
-        assert_eq!(judge(&[(0, true), (100, false)]), Some(1));
-        assert_eq!(judge(&[(0, true), (1, true), (190, true)]), None, "within what a decision may take");
+        assert_eq!(judge(&[(0, true), (50, false)]), Some(1));
+        assert_eq!(judge(&[(0, true), (5, false)]), None, "it may have been decided on so soon");
+        assert_eq!(judge(&[(0, true), (1, true), (195, true)]), None, "or so late");
     }
 
     #[test]

@@ -140,16 +140,15 @@ pub(super) fn by_key<T>(items: Vec<T>, key: impl Fn(&T) -> &str) -> BTreeMap<Str
 }
 
 /// The first start that comes although the ones before it had used up everything: `at_once`, and one more for each
-/// `emission`. `slack` is how much more one start may be delayed on its way than another.
-pub(super) fn too_early(starts: &[Instant], at_once: u32, emission: Duration, slack: Duration) -> Option<usize> {
-    // The earliest time at which the bucket may have been as full as the starts so far make it.
-    let mut earned: Option<Instant> = None;
+/// `emission`. Each may have been noted late by up to `slack`.
+pub(super) fn too_early(starts: &[i64], at_once: i64, emission: i64, slack: i64) -> Option<usize> {
+    let mut tat = i64::MIN;
     for (n, start) in starts.iter().enumerate() {
-        let tat = earned.map_or(*start, |tat| tat.max(*start));
-        if tat > *start + emission * (at_once - 1) + slack {
+        tat = tat.max(*start);
+        if tat > start + emission * (at_once - 1) + slack {
             return Some(n);
         }
-        earned = Some(tat + emission);
+        tat += emission;
     }
     None
 }
@@ -167,12 +166,7 @@ mod tests {
 
     #[test]
     fn starts_that_come_too_early_are_found() {
-        let origin = Instant::now();
-        let ms = Duration::from_millis;
-        let early = |starts: &[u64], at_once| {
-            let starts: Vec<Instant> = starts.iter().map(|at| origin + ms(*at)).collect();
-            too_early(&starts, at_once, ms(100), ms(30))
-        };
+        let early = |starts: &[i64], at_once| too_early(starts, at_once, 100, 30);
         assert_eq!(early(&[0, 100, 200, 350, 450], 1), None);
         assert_eq!(early(&[0, 100, 220, 300, 400], 1), None, "one was 20 ms late");
         assert_eq!(early(&[0, 60, 200], 1), Some(1));

@@ -118,7 +118,11 @@ fn functions(memory: &Arc<Memory>) -> Vec<StubFunction> {
         function("shared-a", shared.clone(), works).triggers(both.clone()),
         function("shared-b", shared, works).triggers(both),
         function("held", json!({ "concurrency": { "fn": [{ "limit": HELD_PER_KEY, "key": key }] } }), naps),
-        function("throttled", json!({ "throttle": { "limit": 1, "period": "125ms" } }), returns),
+        function(
+            "throttled",
+            json!({ "throttle": { "limit": 1, "period": "125ms" }, "timeouts": { "finish": "1h" } }),
+            returns,
+        ),
         function("rated", json!({ "rateLimit": { "limit": 10, "period": "2s", "key": key } }), returns),
         function("debounced", json!({ "debounce": { "period": "1s", "timeout": "1m", "key": key } }), returns),
         function("batched", json!({ "batchEvents": { "maxSize": BATCH, "timeout": "1s", "key": key } }), returns),
