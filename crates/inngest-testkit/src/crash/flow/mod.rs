@@ -148,7 +148,7 @@ fn two_calls(call: &Call) -> Answer {
 
 fn naps(call: &Call) -> Answer {
     match call.memo("nap") {
-        None => Answer::Ops(json!([op("Sleep", "nap", json!({ "name": "100ms" }))])),
+        None => Answer::Ops(json!([op("Sleep", "nap", json!({ "name": "200ms" }))])),
         Some(_) => returns(call),
     }
 }
@@ -167,7 +167,7 @@ impl Load {
         for (event, pause) in [
             ("limited", 25),
             ("shared", 40),
-            ("held", 60),
+            ("held", 45),
             ("throttled", 50),
             ("rated", 40),
             ("batched", 50),
