@@ -155,7 +155,7 @@ fn burst(key: &str, sent: &[Sent], runs: &[Run], memory: &Memory, late: &mut Vec
     };
     if let (true, Some(at), [run]) = (quick && is_so, acknowledged, runs)
         && at + 1 == sent.len()
-        && memory.lives(first.began, run.from)
+        && memory.lives(last.ended + DEBOUNCE / 2, run.from)
     {
         late.push(run.from.saturating_duration_since(last.ended + DEBOUNCE));
         if run.from < last.began + DEBOUNCE {
