@@ -30,6 +30,9 @@ pub(super) struct Calls {
     pub(super) timers: BTreeSet<(Millis, Timer)>,
     /// What may be forgotten at a time.
     pub(super) fading: BTreeSet<(Millis, Timer)>,
+    /// How often a line was looked at.
+    #[cfg(test)]
+    pub(super) looks: usize,
 }
 
 /// A run that counts where runs are limited.
@@ -267,6 +270,10 @@ impl Calls {
 
     /// Leases the head of a line, or lets it wait where it is held up.
     fn look(&mut self, Spot { lane, side, .. }: Spot, jobs: &mut Jobs, now: Millis) -> Option<Lease> {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let woken_by = self.lanes[lane].line(side).woken_by;
         let touched = self.leave(lane, side);
         let lease = match self.obstacle(lane, side, woken_by.is_some(), now) {
