@@ -1,5 +1,5 @@
 //! What one job costs in the queue alone, from its offer to the end of its lease, with so many others queued:
-//! `cargo run --release -p inngest-queue --example schedule -- [cycles] [most queued]`. It must not depend on how many there are.
+//! `cargo run --release -p inngest-queue --example schedule -- [cycles] [most queued] [limits]`. It must not depend on how many there are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,14 @@ const IN_FLIGHT: usize = 64;
 const KEYS: u128 = 5_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u128>());
-    let cycles = args.next().transpose()?.unwrap_or(300_000);
-    let most = args.next().transpose()?.unwrap_or(1_000_000);
+    let mut args = std::env::args().skip(1);
+    let cycles: u128 = args.next().map(|arg| arg.parse()).transpose()?.unwrap_or(300_000);
+    let most: u128 = args.next().map(|arg| arg.parse()).transpose()?.unwrap_or(1_000_000);
+    let only = args.next().unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let load = Load { function: FunctionId::of_definition("f", "u"), key: KeyExpression::of("event.data.user") };
-        for (name, dispatch) in load.limits() {
+        for (name, dispatch) in load.limits().into_iter().filter(|(name, _)| name.contains(&only)) {
             for backlog in [0, 1_000, 100_000, 1_000_000].into_iter().filter(|backlog| *backlog <= most) {
                 println!(
                     "{name:<28} {backlog:>9} queued: {:>6.0} ns CPU a job",

@@ -1,6 +1,5 @@
 //! Things that are named by small numbers, so that they can refer to each other without hashing.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Index, IndexMut};
 
@@ -69,8 +68,12 @@ impl<T> IndexMut<u32> for Arena<T> {
     }
 }
 
+/// A map by ids and hashes, of which there are several in every operation: with a hash that is quick, and seeded anew in
+/// each process.
+pub(super) type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Gives memory back after a burst.
-pub(super) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+pub(super) fn shrink<K: Eq + Hash, V>(map: &mut Map<K, V>) {
     if map.capacity() > KEEP && map.len() < map.capacity() / 8 {
         map.shrink_to((map.len() * 2).max(KEEP / 2));
     }

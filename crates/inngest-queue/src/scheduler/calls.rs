@@ -4,11 +4,11 @@
 //! closed for it. What holds up first calls of runs only has a line of its own in each lane, so that runs that have
 //! started pass those that have not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use inngest_core::{FunctionId, Millis, RunId};
 
-use super::arena::{Arena, shrink};
+use super::arena::{Arena, Map, shrink};
 use super::functions::{Function, FunctionNo, Turns};
 use super::gates::{GateKey, GateNo, Gates, Next, Rule};
 use super::jobs::{At, Jobs, Leased, Place, Waiting, place};
@@ -19,12 +19,12 @@ use crate::{Errand, JobKind, Lease, QueueItem, Settled, Token};
 /// The due calls, and what limits them.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    pub(super) numbers: HashMap<FunctionId, FunctionNo>,
+    pub(super) numbers: Map<FunctionId, FunctionNo>,
     pub(super) functions: Arena<Function>,
     pub(super) lanes: Arena<Lane>,
     pub(super) gates: Gates,
     /// Runs that have started and not ended, of functions that limit them.
-    pub(super) holders: HashMap<RunId, Holder>,
+    pub(super) holders: Map<RunId, Holder>,
     pub(super) turns: Turns,
     /// What is looked at again at a time.
     pub(super) timers: BTreeSet<(Millis, Timer)>,

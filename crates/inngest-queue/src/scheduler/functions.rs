@@ -11,10 +11,11 @@
 //! over, and one for each of the lanes that there are then; one that has just been served, a round later.* A million
 //! jobs of one key are one lane: they delay another key by one call in each round.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use inngest_core::{AppId, FunctionId};
 
+use super::arena::Map;
 use super::gates::Rule;
 use super::lanes::{LaneNo, Spot};
 use crate::flow::{Concurrency, Dispatch, KeyExpression, KeyValue, Keys, Scope};
@@ -32,7 +33,7 @@ pub(super) struct Function {
     pub(super) rules: Vec<Rule>,
     /// The keys of its limits.
     pub(super) keys: Vec<KeyExpression>,
-    pub(super) lanes: HashMap<Box<[KeyValue]>, LaneNo>,
+    pub(super) lanes: Map<Box<[KeyValue]>, LaneNo>,
     /// The lines that are looked at next.
     pub(super) ready: BTreeSet<Spot>,
     pub(super) round: Round,
@@ -47,7 +48,7 @@ impl Function {
             dispatch: None,
             rules: Vec::new(),
             keys: Vec::new(),
-            lanes: HashMap::new(),
+            lanes: Map::default(),
             ready: BTreeSet::new(),
             round: Round::default(),
             listed: false,
@@ -149,7 +150,7 @@ impl Round {
 /// The functions that have something to look at, in the order in which they take turns.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    apps: HashMap<Option<AppId>, VecDeque<FunctionNo>>,
+    apps: Map<Option<AppId>, VecDeque<FunctionNo>>,
     order: VecDeque<Option<AppId>>,
 }
 

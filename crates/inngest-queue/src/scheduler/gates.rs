@@ -13,12 +13,12 @@
 //! gate and back, whenever one gate opens and the other one closes. Stalled queues wait for gates further on only, so
 //! they cannot wait for each other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use inngest_core::{FunctionId, Millis};
 
-use super::arena::{Arena, shrink};
+use super::arena::{Arena, Map, shrink};
 use super::functions::FunctionNo;
 use super::lanes::{LaneNo, Side, Spot};
 use crate::flow::{Bucket, Concurrency, KeyExpression, KeyValue, Scope, Throttle};
@@ -239,7 +239,7 @@ impl Gate {
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     pub(super) all: Arena<Gate>,
-    pub(super) by_key: HashMap<GateKey, GateNo>,
+    pub(super) by_key: Map<GateKey, GateNo>,
 }
 
 impl Gates {

@@ -1,10 +1,11 @@
 //! The jobs that are known: each of them once.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 use inngest_core::{FunctionId, Millis};
 
+use super::arena::Map;
 use super::gates::GateNo;
 use super::lanes::{LaneNo, Side};
 use crate::{JobId, QueueItem, Work};
@@ -20,8 +21,8 @@ pub(super) fn place(item: &QueueItem) -> Place {
 /// All jobs.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    pub(super) waiting: HashMap<JobId, Waiting>,
-    pub(super) leased: HashMap<JobId, Leased>,
+    pub(super) waiting: Map<JobId, Waiting>,
+    pub(super) leased: Map<JobId, Leased>,
 }
 
 /// A job that is not worked on.
@@ -78,7 +79,7 @@ impl Jobs {
 #[derive(Debug, Default)]
 pub(super) struct Own {
     /// The jobs of each function. Places of jobs that are gone or were replaced are skipped when they come up.
-    pub(super) places: HashMap<FunctionId, BinaryHeap<Reverse<Place>>>,
+    pub(super) places: Map<FunctionId, BinaryHeap<Reverse<Place>>>,
     /// Functions that may have due jobs, in the order in which they take turns.
     pub(super) turns: VecDeque<FunctionId>,
 }
