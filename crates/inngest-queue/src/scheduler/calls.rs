@@ -162,8 +162,10 @@ impl Calls {
     }
 
     fn replace(&mut self, lane: LaneNo, side: Side) {
-        self.take_out(lane, side);
-        self.put(lane, side);
+        if matches!(self.lanes[lane].line(side).stand, Stand::Ready | Stand::At(_)) {
+            self.take_out(lane, side);
+            self.put(lane, side);
+        }
     }
 
     /// Puts a line where it stands, by its tag and its head.

@@ -150,28 +150,33 @@ impl Round {
 /// The functions that have something to look at, in the order in which they take turns.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    apps: Map<Option<AppId>, VecDeque<FunctionNo>>,
-    order: VecDeque<Option<AppId>>,
+    numbers: Map<Option<AppId>, usize>,
+    /// The functions of each app.
+    apps: Vec<VecDeque<FunctionNo>>,
+    order: VecDeque<usize>,
 }
 
 impl Turns {
     pub(super) fn push(&mut self, app: Option<AppId>, function: FunctionNo) {
-        let functions = self.apps.entry(app).or_default();
-        if functions.is_empty() {
+        let app = *self.numbers.entry(app).or_insert_with(|| {
+            self.apps.push(VecDeque::new());
+            self.apps.len() - 1
+        });
+        if self.apps[app].is_empty() {
             self.order.push_back(app);
         }
-        functions.push_back(function);
+        self.apps[app].push_back(function);
     }
 
     /// Whose turn it is.
     pub(super) fn current(&self) -> Option<FunctionNo> {
-        self.apps.get(self.order.front()?)?.front().copied()
+        self.apps[*self.order.front()?].front().copied()
     }
 
     /// It has had its turn, and takes another one if it has more.
     pub(super) fn pass(&mut self, more: bool) {
         let Some(app) = self.order.pop_front() else { return };
-        let Some(functions) = self.apps.get_mut(&app) else { return };
+        let functions = &mut self.apps[app];
         let function = functions.pop_front();
         functions.extend(function.filter(|_| more));
         if !functions.is_empty() {
@@ -185,8 +190,7 @@ impl Turns {
 
     /// Begins anew.
     pub(super) fn clear(&mut self) {
-        self.apps.clear();
-        self.order.clear();
+        *self = Self::default();
     }
 }
 

@@ -116,7 +116,7 @@ fn nothing_is_left_when_all_is_done() {
     while ended < 300 {
         let leases = scheduler.lease(Work::Calls, 10, now);
         for lease in &leases {
-            let outcome = if number_of(lease) % 50 == 0 { Settled::Overloaded(None) } else { Settled::Done };
+            let outcome = if number_of(lease).is_multiple_of(50) { Settled::Overloaded(None) } else { Settled::Done };
             scheduler.settle(lease, outcome, now);
             scheduler.ended(&[lease.item.id.run], now);
         }

@@ -280,7 +280,7 @@ impl Model {
             let counts = |token: &&Token| token.tat > nanos(self.now);
             assert!(found.iter().filter(counts).eq(tokens.iter().filter(counts)));
             if self.dispatch.get(&job.item.function).is_some_and(|known| known.runs.is_some()) {
-                self.holders.insert(id.run, (job.item.function, job.item.keys.clone()));
+                self.holders.insert(id.run, (job.item.function, job.item.keys));
             }
         } else {
             assert_eq!(lease.errand == Errand::Rekey, job.item.work() == Work::Calls);
