@@ -185,3 +185,14 @@ async fn events_cancel_runs_whatever_they_are_at() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     go.notify_waiters();
 }
+
+#[tokio::test]
+async fn a_timeout_of_a_cancellation_may_be_quoted_twice() {
+    // As the SDK for Kotlin sends it.
+    let cancel = json!({ "cancel": [{ "event": "t/stop", "timeout": "\"1h\"" }] });
+    let world = World::of(vec![one("f", json!([op("Sleep", "a", json!({ "name": "1h" }))])).config(cancel)]).await;
+    let event = world.send("t/f", json!({})).await;
+    world.pending(&event, "Sleeping").await;
+    world.send("t/stop", json!({})).await;
+    assert_eq!(world.ended(&event).await["status"], "Cancelled");
+}

@@ -131,8 +131,8 @@ async fn rate_limits_with_others() {
         Case {
             id: "rate-singleton",
             config: json!({ "rateLimit": { "limit": 10, "period": "60s" }, "singleton": { "mode": "skip" } }),
-            takes: 400,
-            events: at(&[(0, json!({})), (100, json!({})), (700, json!({}))]),
+            takes: 800,
+            events: at(&[(0, json!({})), (100, json!({})), (1_300, json!({}))]),
             calls: singles(&[(0.0, 0)]),
             outcomes: vec![(0, "Completed"), (1, "Singleton"), (2, "RateLimited")],
         },
@@ -232,7 +232,7 @@ async fn debounces_with_others() {
         Case {
             id: "debounce-singleton",
             config: json!({ "debounce": { "period": "1s" }, "singleton": { "mode": "skip" } }),
-            takes: 1_500,
+            takes: 2_200,
             events: at(&[(0, json!({})), (1_300, json!({}))]),
             calls: singles(&[(1.0, 0)]),
             outcomes: vec![(0, "Completed"), (1, "Singleton")],
@@ -615,8 +615,7 @@ async fn an_invoke_whose_event_is_debounced_away_gets_the_result_of_the_run() {
 async fn a_rerun_waits_for_its_start_like_any_other() {
     let world = World::of(vec![takes("f", 0, json!({ "throttle": { "limit": 1, "period": "1s" } }))]).await;
     let run = world.run("t/f", json!({})).await;
-    let path = format!("/v2/runs/{}/rerun", run["run_id"].as_str().unwrap());
-    assert_eq!(world.client().post(&path, &json!({})).await.unwrap().status, 200);
+    rerun(&world, &run).await;
     let calls = world.calls("f", 2).await;
     let gap = calls[1].span.from - calls[0].span.from;
     // The first call may have been on its way for some time.
@@ -630,9 +629,45 @@ async fn a_rerun_takes_a_slot_with_the_key_of_its_event() {
     let run = world.run("t/f", json!({ "u": "a" })).await;
     let other = world.send("t/f", json!({ "u": "a" })).await;
     world.calls("f", 2).await;
-    let path = format!("/v2/runs/{}/rerun", run["run_id"].as_str().unwrap());
-    assert_eq!(world.client().post(&path, &json!({})).await.unwrap().status, 200);
+    rerun(&world, &run).await;
     world.ended(&other).await;
     let calls = world.calls("f", 3).await;
     assert!(calls[2].span.from >= calls[1].span.to().unwrap(), "one after the other");
+}
+
+/// Runs a run again; the id of the new one.
+async fn rerun(world: &World, run: &Value) -> String {
+    let path = format!("/v1/runs/{}/rerun", run["run_id"].as_str().unwrap());
+    let reply = world.client().post(&path, &json!({})).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["data"]["runId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_rerun_heeds_a_singleton_and_is_not_admitted_again_otherwise() {
+    let nap = |_: &Call| Answer::Ops(json!([op("Sleep", "nap", json!({ "name": "1h" }))]));
+    let world = World::of(vec![
+        StubFunction::new("single", "t/single", nap).config(json!({ "singleton": { "mode": "skip" } })),
+        takes("rate", 0, json!({ "rateLimit": { "limit": 1, "period": "1h" } })),
+        takes("debounce", 0, json!({ "debounce": { "period": "1s" } })),
+        takes("batch", 0, json!({ "batchEvents": { "maxSize": 2, "timeout": "1h" } })),
+    ])
+    .await;
+    let first = world.send("t/single", json!({})).await;
+    let run = world.pending(&first, "Sleeping").await;
+    let skipped = rerun(&world, &json!({ "run_id": run })).await;
+    let shown = world.client().get(&format!("/v1/runs/{skipped}")).await.unwrap()["data"].clone();
+    assert_eq!(
+        (&shown["status"], &shown["skip_reason"], &shown["skip_existing_run_id"]),
+        (&json!("Skipped"), &json!("Singleton"), &json!(run))
+    );
+    for (id, events) in [("rate", 1), ("debounce", 1), ("batch", 2)] {
+        let sent = world.send_all(&format!("t/{id}"), vec![json!({}); events]).await;
+        let run = world.ended(&sent[0]).await;
+        let began = Instant::now();
+        let again = rerun(&world, &run).await;
+        let calls = world.calls(id, 2).await;
+        assert!(began.elapsed() < Duration::from_millis(900), "{id}: at once");
+        assert_eq!((calls[1].run(), &calls[1].body["events"]), (again.as_str(), &calls[0].body["events"]), "{id}");
+    }
 }

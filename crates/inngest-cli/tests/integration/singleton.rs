@@ -24,7 +24,7 @@ fn sleeper(config: Value) -> StubFunction {
 
 #[tokio::test]
 async fn a_second_run_is_skipped_while_the_first_goes_on() {
-    let world = World::of(vec![takes("f", 700, mode("skip"))]).await;
+    let world = World::of(vec![takes("f", 1_500, mode("skip"))]).await;
     let mut events = Vec::new();
     for pause in [0, 200, 200] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -47,7 +47,7 @@ async fn a_second_run_is_skipped_while_the_first_goes_on() {
 #[tokio::test]
 async fn the_run_that_goes_on_is_cancelled_for_the_next_one() {
     let world = World::of(vec![
-        takes("f", 700, mode("cancel")),
+        takes("f", 1_500, mode("cancel")),
         StubFunction::new("heard", "inngest/function.cancelled", |call| {
             Answer::Return(call.body["event"]["data"]["run_id"].clone())
         }),
