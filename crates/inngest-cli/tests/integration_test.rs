@@ -8,6 +8,8 @@ mod batch;
 mod bulk;
 #[path = "integration/cancels.rs"]
 mod cancels;
+#[path = "integration/causes.rs"]
+mod causes;
 #[path = "integration/checkpoints.rs"]
 mod checkpoints;
 #[path = "integration/concurrency.rs"]
