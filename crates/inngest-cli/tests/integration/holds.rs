@@ -6,6 +6,7 @@ use std::time::Duration;
 use inngest_testkit::stub::op;
 use inngest_testkit::{Answer, Call, StubFunction, wait_until};
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::sync::Notify;
 
 use crate::harness::{SOON, World, data_of, takes};
@@ -200,4 +201,22 @@ async fn what_cannot_be_held_is_refused() {
     assert_eq!(status("/v1/functions/app-f/pause", json!({ "new_runs": "burn" })).await, 400);
     assert_eq!(status("/v1/functions/app-f/pause", json!({ "new_run": "skip" })).await, 400);
     assert_eq!(status("/v1/functions/app-f/resume", json!({})).await, 200, "it is not held, and that is so already");
+}
+
+#[tokio::test]
+async fn the_command_holds_functions_too() {
+    let world = World::of(vec![takes("f", 0, json!({}))]).await;
+    let functions = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_inngest"));
+        command.arg("functions").args(arguments).args(["app-f", "--url", world.client().base()]);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(functions(&["pause", "--new-runs", "skip"]).await, "app-f is paused; new runs are skipped.\n");
+    assert_eq!(reason(&world, &world.send("t/f", json!({})).await).await, "FunctionPaused");
+    assert!(functions(&["drain"]).await.starts_with("app-f is draining"));
+    assert_eq!(reason(&world, &world.send("t/f", json!({})).await).await, "FunctionDrained");
+    assert_eq!(functions(&["resume"]).await, "app-f goes on.\n");
+    world.run("t/f", json!({})).await;
 }
