@@ -80,7 +80,7 @@ impl Load {
             if (held.len() > IN_FLIGHT / 2 || done < number)
                 && let Some(lease) = held.pop_front()
             {
-                queue.settle(lease, Settled::Done).await;
+                queue.settle(lease, Settled::Done, Vec::new()).await;
             }
         }
         let a_job = (cpu_nanos() - before) / done as f64;

@@ -33,7 +33,7 @@ async fn measure(jobs: u128, functions: Vec<FunctionId>) {
     for number in 0..jobs {
         queue.offer(vec![item(number, now)]).await;
         for lease in queue.lease(Work::Calls, 1).await {
-            queue.settle(lease, Settled::Done).await;
+            queue.settle(lease, Settled::Done, Vec::new()).await;
         }
     }
     report("one at a time", began, jobs);
@@ -42,7 +42,7 @@ async fn measure(jobs: u128, functions: Vec<FunctionId>) {
     queue.offer((0..jobs).map(|number| item(number, now)).collect()).await;
     for _ in 0..jobs.div_ceil(64) {
         for lease in queue.lease(Work::Calls, 64).await {
-            queue.settle(lease, Settled::Done).await;
+            queue.settle(lease, Settled::Done, Vec::new()).await;
         }
     }
     report("all at once, leased by 64", began, jobs);

@@ -125,7 +125,7 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(leases[0].item, self.job(1, "f"));
         assert_eq!(self.queue.depth().await, Depth { waiting: 0, leased: 2 });
         for lease in leases {
-            self.queue.settle(lease, Settled::Done).await;
+            self.queue.settle(lease, Settled::Done, Vec::new()).await;
         }
         assert_eq!(self.queue.depth().await, Depth::default());
     }
@@ -274,7 +274,7 @@ impl<Q: Queue> Case<Q> {
         let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.later(1, 1_000) }]).await;
         self.nothing_for(Duration::from_secs(5)).await;
-        self.queue.settle(lease, Settled::Done).await;
+        self.queue.settle(lease, Settled::Done, Vec::new()).await;
         assert_eq!(self.queue.lease(Work::Calls, 1).await[0].item.generation, 2);
     }
 
@@ -284,11 +284,11 @@ impl<Q: Queue> Case<Q> {
         for generation in [2, 4, 3] {
             self.offer([QueueItem { generation, ..self.job(1, "f") }]).await;
         }
-        self.queue.settle(lease, Settled::Done).await;
+        self.queue.settle(lease, Settled::Done, Vec::new()).await;
         let next = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [4]);
         for lease in next {
-            self.queue.settle(lease, Settled::Done).await;
+            self.queue.settle(lease, Settled::Done, Vec::new()).await;
         }
         assert_eq!(self.queue.depth().await, Depth::default());
     }
@@ -297,7 +297,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([self.job(1, "f")]).await;
         for _ in 0..3 {
             let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
-            self.queue.settle(lease, Settled::GivenBack).await;
+            self.queue.settle(lease, Settled::GivenBack, Vec::new()).await;
         }
         assert_eq!(self.queue.depth().await, Depth { waiting: 1, leased: 0 });
     }
@@ -307,7 +307,7 @@ impl<Q: Queue> Case<Q> {
         let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
-            self.queue.settle(lease, Settled::GivenBack).await;
+            self.queue.settle(lease, Settled::GivenBack, Vec::new()).await;
         });
         assert_eq!(runs(&leases), [1]);
         assert_eq!(self.clock.now(), TokioClock::EPOCH);
@@ -319,7 +319,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([QueueItem { generation: 2, ..self.later(1, 3_000) }]).await;
         let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
             tokio::task::yield_now().await;
-            self.queue.settle(lease, Settled::Done).await;
+            self.queue.settle(lease, Settled::Done, Vec::new()).await;
         });
         assert_eq!(leases[0].item.generation, 2);
         assert!(self.clock.now().0 - TokioClock::EPOCH.0 < 3_100);
@@ -329,7 +329,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([self.job(1, "f")]).await;
         let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         self.offer([QueueItem { generation: 2, ..self.later(1, 5_000) }]).await;
-        self.queue.settle(lease, Settled::GivenBack).await;
+        self.queue.settle(lease, Settled::GivenBack, Vec::new()).await;
         self.nothing_for(Duration::from_secs(4)).await;
         assert_eq!(self.queue.lease(Work::Calls, 10).await[0].item.generation, 2);
         self.nothing_for(HOUR).await;
@@ -343,7 +343,7 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(runs(&lease), [3]);
         self.queue.withdraw(&[lease[0].item.id]).await;
         for lease in lease {
-            self.queue.settle(lease, Settled::GivenBack).await;
+            self.queue.settle(lease, Settled::GivenBack, Vec::new()).await;
         }
         self.nothing_for(HOUR).await;
         assert_eq!(self.queue.depth().await, Depth::default());
@@ -365,7 +365,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([QueueItem { generation: 2, ..self.job(1, "f") }]).await;
         self.queue.withdraw(&[self.job(1, "f").id]).await;
         self.offer([QueueItem { generation: 3, ..self.job(1, "f") }]).await;
-        self.queue.settle(lease, Settled::GivenBack).await;
+        self.queue.settle(lease, Settled::GivenBack, Vec::new()).await;
         let next = self.queue.lease(Work::Calls, 10).await;
         assert_eq!(next.iter().map(|lease| lease.item.generation).collect::<Vec<_>>(), [3]);
     }

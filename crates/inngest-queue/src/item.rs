@@ -207,6 +207,9 @@ pub struct QueueItem {
     /// Seconds by which the job goes before others of its function, as if its run were so much older;
     /// negative: after them.
     pub priority: i32,
+    /// Whether its call starts the run, which throttles and limits of runs count. Not so once it was made, even if it
+    /// must be made again.
+    pub starts: bool,
     /// The keys by which its run is limited.
     pub keys: Keys,
     /// Zero-based attempt of this job.
@@ -232,6 +235,7 @@ impl QueueItem {
         Self {
             id,
             function,
+            starts: matches!(kind, JobKind::Start),
             kind,
             queued_at,
             due: queued_at,

@@ -55,6 +55,8 @@ pub struct Token {
 pub enum Settled {
     /// The transition that ends the job, or puts it off, is committed.
     Done,
+    /// As done; and the app answered, not that it was too much.
+    Answered,
     /// As done; and the app answered that it was too much, until this time if it said so.
     Overloaded(Option<Millis>),
     /// Not worked on, or the work could not be committed: may be leased again at once.
@@ -94,14 +96,15 @@ pub trait Queue: Send + Sync + 'static {
     /// leased only when it is returned.
     async fn lease(&self, work: Work, max: usize) -> Vec<Lease>;
 
-    /// Ends a lease.
-    async fn settle(&self, lease: Lease, outcome: Settled);
+    /// Ends a lease, and makes the jobs known that follow from it, as one step: what the lease held goes to whoever
+    /// comes first, and the next call of an older run comes before a newer run.
+    async fn settle(&self, lease: Lease, outcome: Settled, next: Vec<QueueItem>);
 
     /// Jobs known and not leased, and jobs leased.
     async fn depth(&self) -> Depth;
 
-    /// What the jobs of a run wait for, as far as they are known here: those that are far away are not.
-    async fn explain(&self, run: RunId) -> Vec<Explanation>;
+    /// What these jobs wait for, as far as they are known here: those that are far away are not.
+    async fn explain(&self, jobs: &[JobId]) -> Vec<Explanation>;
 }
 
 /// A run that has started and not ended.

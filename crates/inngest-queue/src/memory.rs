@@ -143,17 +143,22 @@ impl Queue for MemoryQueue {
         }
     }
 
-    async fn settle(&self, lease: Lease, outcome: Settled) {
-        self.change(|scheduler, now| scheduler.settle(&lease, outcome, now));
+    async fn settle(&self, lease: Lease, outcome: Settled, next: Vec<QueueItem>) {
+        self.change(|scheduler, now| {
+            for item in next {
+                scheduler.offer(item, now);
+            }
+            scheduler.settle(&lease, outcome, now);
+        });
     }
 
     async fn depth(&self) -> Depth {
         self.lock().scheduler.depth()
     }
 
-    async fn explain(&self, run: RunId) -> Vec<Explanation> {
+    async fn explain(&self, jobs: &[JobId]) -> Vec<Explanation> {
         let now = self.clock.now();
-        self.lock().scheduler.explain(run, now)
+        self.lock().scheduler.explain(jobs, now)
     }
 }
 

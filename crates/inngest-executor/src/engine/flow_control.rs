@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inngest_core::{FunctionId, Millis, Payload, RunId};
 use inngest_queue::flow::KeyExpression;
-use inngest_queue::{Cause, Explanation, QueueItem};
+use inngest_queue::{Cause, Explanation, JobId, QueueItem};
 use inngest_state::history::RunRecord;
 use inngest_state::{Change, Hold, StoreError};
 use serde_json::Value;
@@ -93,7 +93,8 @@ impl Engine {
         let Some(run) = self.history().run_record(id).await? else { return Ok(None) };
         let mut jobs = self.history().trace(id).await?.jobs;
         jobs.sort_by_key(|job| (job.due, job.id));
-        let known = self.inner.parts.queue.explain(id).await;
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        let known = self.inner.parts.queue.explain(&ids).await;
         let body = match run.event_ids.first() {
             Some(event) => self.history().event(*event).await?.map(|record| record.body),
             None => None,

@@ -305,7 +305,7 @@ impl<Q: Queue> Case<Q> {
         self.configure([("f", steps(&[at_a_time(1, Scope::Function, "new")]))]).await;
         let mut rekey = self.queue.lease(Work::Own, 10).await;
         assert_eq!((runs(&rekey), &rekey[0].errand), (vec![2], &Errand::Rekey));
-        self.queue.settle(rekey.remove(0), Settled::GivenBack).await;
+        self.queue.settle(rekey.remove(0), Settled::GivenBack, Vec::new()).await;
         let rekey = self.queue.lease(Work::Own, 10).await;
         assert_eq!(rekey[0].errand, Errand::Rekey);
         self.offer([QueueItem { generation: 2, ..self.keyed(2, "f", &[("new", "y")]) }]).await;
@@ -331,7 +331,7 @@ impl<Q: Queue> Case<Q> {
         for (run, answered) in [(4, false), (5, false), (6, true), (7, false), (8, false)] {
             let outcome = if answered { Settled::Done } else { Settled::Overloaded(None) };
             let began = self.ms();
-            self.queue.settle(lease.remove(0), outcome).await;
+            self.queue.settle(lease.remove(0), outcome, Vec::new()).await;
             self.offer([job(run, "a")]).await;
             lease = self.queue.lease(Work::Calls, 10).await;
             rests.push((self.ms() - began) / 1_000);
@@ -405,7 +405,7 @@ impl<Q: Queue> Case<Q> {
         self.offer([self.job(1, "f")]).await;
         let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
         let until = Millis(TokioClock::EPOCH.0 + 5_000);
-        self.queue.settle(lease, Settled::Overloaded(Some(until))).await;
+        self.queue.settle(lease, Settled::Overloaded(Some(until)), Vec::new()).await;
         self.offer([self.job(2, "f")]).await;
         let explanation = self.queue.explain(run_id(2)).await.remove(0);
         assert_eq!((explanation.cause, explanation.expected), (Cause::Overload { until, ahead: 0 }, Some(until)));
@@ -417,7 +417,7 @@ impl<Q: Queue> Case<Q> {
 
     async fn done(&self, leases: impl IntoIterator<Item = Lease>) {
         for lease in leases {
-            self.queue.settle(lease, Settled::Done).await;
+            self.queue.settle(lease, Settled::Done, Vec::new()).await;
         }
     }
 

@@ -14,7 +14,7 @@ use super::gates::{GateKey, GateNo, Gates, Next, Rule};
 use super::jobs::{At, Jobs, Leased, Place, Waiting, place};
 use super::lanes::{Lane, LaneNo, Rest, Side, Spot, Stand};
 use crate::flow::{KeyValue, Keys};
-use crate::{Errand, JobKind, Lease, QueueItem, Settled, Token};
+use crate::{Errand, Lease, QueueItem, Settled, Token};
 
 /// The due calls, and what limits them.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Calls {
         let number = self.number(item.function);
         let function = &self.functions[number];
         let key = function.key(&item.keys)?;
-        let starts = item.kind == JobKind::Start && item.attempt == 0 && !paid;
+        let starts = item.starts && !paid;
         let starts = starts && function.limits_starts() && !self.holders.contains_key(&item.id.run);
         Some((self.lane(number, key), if starts { Side::Starts } else { Side::Rest }))
     }
@@ -342,7 +342,7 @@ impl Calls {
                     if side == Side::Starts {
                         gate.take(function, rule.bound(), now);
                     }
-                    if item.kind == JobKind::Start && item.attempt == 0 {
+                    if item.starts {
                         tokens.push(Token { bucket, key, tat: gate.tat });
                     }
                 }
@@ -397,8 +397,8 @@ impl Calls {
         }
         let Some(key) = function.key(&item.keys) else { return };
         match outcome {
-            Settled::GivenBack => {}
-            Settled::Done => {
+            Settled::GivenBack | Settled::Done => {}
+            Settled::Answered => {
                 let Some(lane) = function.lanes.get(key.as_slice()).copied() else { return };
                 self.lanes[lane].rest = self.lanes[lane].rest.and_then(|rest| rest.answered(now));
                 self.close(lane, now);

@@ -9,26 +9,25 @@ use super::calls::Obstacle;
 use super::gates::{GateKey, GateNo, Rule};
 use super::jobs::{At, Place, Waiting, place};
 use super::lanes::{LaneNo, Side};
-use crate::{Cause, Explanation};
+use crate::{Cause, Explanation, JobId};
 
 /// At most so many runs are named that hold others up.
 const HOLDERS_MAX: usize = 20;
 
 impl Scheduler {
-    /// What the jobs of a run wait for, by id. Looks at all that is known: for people, not for the hot path.
-    pub(crate) fn explain(&self, run: RunId, now: Millis) -> Vec<Explanation> {
-        let leased = self.jobs.leased.values().filter(|job| job.item.id.run == run);
-        let running = leased.map(|job| {
-            let cause = if job.rekey { Cause::Keys } else { Cause::Running };
-            Explanation { item: job.item.clone(), cause, expected: None }
-        });
-        let waiting = self.jobs.waiting.iter().filter(|(id, _)| id.run == run).map(|(_, job)| {
-            let (cause, expected) = self.cause(job, now);
-            Explanation { item: job.item.clone(), cause, expected }
-        });
-        let mut all: Vec<Explanation> = running.chain(waiting).collect();
-        all.sort_by_key(|explanation| explanation.item.id);
-        all
+    /// What these jobs wait for, in their order.
+    pub(crate) fn explain(&self, jobs: &[JobId], now: Millis) -> Vec<Explanation> {
+        jobs.iter().filter_map(|job| self.explain_one(*job, now)).collect()
+    }
+
+    fn explain_one(&self, job: JobId, now: Millis) -> Option<Explanation> {
+        if let Some(leased) = self.jobs.leased.get(&job) {
+            let cause = if leased.rekey { Cause::Keys } else { Cause::Running };
+            return Some(Explanation { item: leased.item.clone(), cause, expected: None });
+        }
+        let waiting = self.jobs.waiting.get(&job)?;
+        let (cause, expected) = self.cause(waiting, now);
+        Some(Explanation { item: waiting.item.clone(), cause, expected })
     }
 
     fn cause(&self, job: &Waiting, now: Millis) -> (Cause, Option<Millis>) {
