@@ -1,17 +1,18 @@
 //! Syncs: what is registered changes in the store first, then in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
-use inngest_core::{App, AppId, FunctionId};
+use inngest_core::{App, AppId, FunctionId, RunId};
 use inngest_queue::StartedRun;
-use inngest_queue::flow::Dispatch;
+use inngest_queue::flow::{Concurrency, Keys};
 use inngest_state::{Change, CommitError, StoreError, Transition};
 
 use super::{Engine, Parts};
 use crate::apps::{self, RegisterError, Registered, Registration};
 use crate::flow_control::document::{self, Document};
 use crate::registry::{Registry, Settings};
+use crate::routing;
 
 impl Engine {
     /// Applies the sync of an app. Nothing is applied when anything of it is refused.
@@ -95,26 +96,46 @@ impl Engine {
     /// Brings the registry, and what the queue knows of it, up to what is stored.
     pub(super) async fn read_definitions(&self) -> Result<(), StoreError> {
         let registry = Arc::new(read_registry(&self.inner.parts).await?);
-        let dispatch: Vec<_> = registry.dispatch().collect();
         let before: HashMap<_, _> = self.registry().dispatch().map(|(id, dispatch)| (id, dispatch.runs)).collect();
-        let newly_limited = |(id, dispatch): &&(FunctionId, Dispatch)| {
-            dispatch.runs.is_some() && before.get(id) != Some(&dispatch.runs)
-        };
-        let started = self.started_runs(dispatch.iter().filter(newly_limited)).await?;
-        self.inner.parts.queue.configure(dispatch).await;
-        self.inner.parts.queue.occupy(started).await;
-        *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = registry;
+        *self.inner.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&registry);
+        self.inner.parts.queue.configure(registry.dispatch().collect()).await;
+        self.occupy(&registry, |id, runs| before.get(id) != Some(&Some(*runs))).await
+    }
+
+    /// Tells the queue which runs have started of the functions that limit them, as far as they are `wanted`.
+    pub(super) async fn occupy(
+        &self,
+        registry: &Registry,
+        wanted: impl Fn(&FunctionId, &Concurrency) -> bool,
+    ) -> Result<(), StoreError> {
+        let Parts { store, queue, .. } = &self.inner.parts;
+        let limits = registry.dispatch().filter_map(|(id, dispatch)| Some((id, dispatch.runs?)));
+        let limits: HashMap<FunctionId, Concurrency> = limits.filter(|(id, runs)| wanted(id, runs)).collect();
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let functions: Vec<FunctionId> = limits.keys().copied().collect();
+        let mut started = store.started_runs(functions.clone()).await?;
+        for run in &mut started {
+            let key = limits.get(&run.function).and_then(|limit| limit.key);
+            if key.is_some_and(|key| run.keys.get(key).is_none()) {
+                run.keys = self.keys_of(registry, run).await?;
+            }
+        }
+        let occupying: Vec<RunId> = started.iter().map(|run| run.run).collect();
+        queue.occupy(started).await;
+        // What ended since it was read has said so before the queue knew of it.
+        let open: HashSet<RunId> = store.started_runs(functions).await?.into_iter().map(|run| run.run).collect();
+        let ended: Vec<RunId> = occupying.into_iter().filter(|run| !open.contains(run)).collect();
+        queue.ended(&ended).await;
         Ok(())
     }
 
-    /// The runs of these functions that count where runs are limited.
-    pub(super) async fn started_runs<'d>(
-        &self,
-        functions: impl Iterator<Item = &'d (FunctionId, Dispatch)>,
-    ) -> Result<Vec<StartedRun>, StoreError> {
-        let functions: Vec<FunctionId> =
-            functions.filter(|(_, dispatch)| dispatch.runs.is_some()).map(|(id, _)| *id).collect();
-        if functions.is_empty() { Ok(Vec::new()) } else { self.inner.parts.store.started_runs(functions).await }
+    /// The keys of a run that was limited by others before.
+    async fn keys_of(&self, registry: &Registry, run: &StartedRun) -> Result<Keys, StoreError> {
+        let Some(state) = self.run(run.run).await? else { return Ok(run.keys.clone()) };
+        let body = state.events.first().map_or(&b"{}"[..], |body| body);
+        Ok(routing::keys(registry, &run.function, body, self.ids().now()))
     }
 }
 

@@ -28,7 +28,7 @@ use inngest_core::limits::RunLimits;
 use inngest_core::{Event, FunctionId, Ids, RunId};
 use inngest_expr::cron::Zone;
 use inngest_expr::expression::Cache;
-use inngest_queue::{Queue, Work};
+use inngest_queue::{Queue, QueueItem, Work};
 use inngest_state::{Change, CommitError, Committed, History, RunState, Store, StoreError, Transition};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
@@ -282,19 +282,31 @@ impl Engine {
         self.inner.parts.store.run(id).await
     }
 
-    /// Tells the queue what a commit did. Jobs that are far away stay on disk until their time comes near.
+    /// Tells the queue what a commit did.
     async fn publish(&self, committed: Committed) {
+        let (jobs, ended) = self.take_in(committed).await;
+        if !jobs.is_empty() {
+            self.inner.parts.queue.offer(jobs).await;
+        }
+        self.release(&ended).await;
+    }
+
+    /// Forgets the jobs that a commit removed. What is left of it: the jobs to offer, and the runs that ended. Jobs
+    /// that are far away stay on disk until their time comes near.
+    async fn take_in(&self, committed: Committed) -> (Vec<QueueItem>, Vec<RunId>) {
         let Committed { mut jobs, removed, ended, .. } = committed;
         if !removed.is_empty() {
             self.inner.gateways.forget(&removed);
             self.inner.parts.queue.withdraw(&removed).await;
         }
         self.inner.timers.keep_near(&mut jobs, self.ids());
-        if !jobs.is_empty() {
-            self.inner.parts.queue.offer(jobs).await;
-        }
+        (jobs, ended)
+    }
+
+    /// Runs that have ended count no more where runs are limited.
+    async fn release(&self, ended: &[RunId]) {
         if !ended.is_empty() {
-            self.inner.parts.queue.ended(&ended).await;
+            self.inner.parts.queue.ended(ended).await;
         }
     }
 }

@@ -87,12 +87,10 @@ impl Engine {
     /// Tells the queue which limits there are, and what counts for them.
     async fn load_limits(&self) -> Result<(), StoreError> {
         let Parts { store, queue, .. } = &self.inner.parts;
-        let dispatch: Vec<_> = self.registry().dispatch().collect();
-        let started = self.started_runs(dispatch.iter()).await?;
-        queue.configure(dispatch).await;
+        let registry = self.registry();
+        queue.configure(registry.dispatch().collect()).await;
         queue.restore(store.tokens().await?).await;
-        queue.occupy(started).await;
-        Ok(())
+        self.occupy(&registry, |_, _| true).await
     }
 
     /// Loads far jobs as they come near, until the engine drains.

@@ -41,6 +41,8 @@ struct Abandoned;
 pub(super) enum Done {
     /// Its transition is committed.
     Committed(Committed),
+    /// As committed; and the app answered, not that it was too much.
+    Answered(Committed),
     /// As committed; and the app answered that it was too much, until this time if it said so.
     Overloaded(Committed, Option<Millis>),
     /// Somebody else has ended it, or its run.
@@ -79,33 +81,37 @@ impl Engine {
     async fn work(self, lease: Lease, place: Option<OwnedSemaphorePermit>, stage: watch::Receiver<Stage>) {
         let outcome = AssertUnwindSafe(self.run_errand(&lease, stage)).catch_unwind().await;
         drop(place);
+        let run = lease.item.id.run;
         let (settled, committed) = match outcome {
-            Ok(Ok(Done::Committed(committed))) => (Settled::Done, Some(committed)),
-            Ok(Ok(Done::Overloaded(committed, until))) => (Settled::Overloaded(until), Some(committed)),
-            Ok(Ok(Done::Stale | Done::Rejected(_))) => (Settled::Done, None),
-            Ok(Ok(Done::Abandoned)) => (Settled::GivenBack, None),
+            Ok(Ok(Done::Committed(committed))) => (Settled::Done, committed),
+            Ok(Ok(Done::Answered(committed))) => (Settled::Answered, committed),
+            Ok(Ok(Done::Overloaded(committed, until))) => (Settled::Overloaded(until), committed),
+            Ok(Ok(Done::Stale | Done::Rejected(_))) => {
+                // The job may have been offered after the queue heard that its run has ended.
+                let over = matches!(self.run(run).await, Ok(None));
+                (Settled::Done, Committed { ended: over.then_some(run).into_iter().collect(), ..Committed::default() })
+            }
+            Ok(Ok(Done::Abandoned)) => (Settled::GivenBack, Committed::default()),
             Ok(Err(error)) => {
-                tracing::error!(run_id = %lease.item.id.run, %error, "a job could not be worked on; trying again");
+                tracing::error!(run_id = %run, %error, "a job could not be worked on; trying again");
                 tokio::time::sleep(COMMIT_RETRY_MAX).await;
-                (Settled::GivenBack, None)
+                (Settled::GivenBack, Committed::default())
             }
             // The panic itself was logged by the hook. The run is put aside: its job stays in the store and
             // is taken up again by the next process, all other runs go on.
             Err(_panic) => {
-                tracing::error!(run_id = %lease.item.id.run, job = ?lease.item.id, "a job panicked; its run is put aside until the next start");
-                (Settled::Done, None)
+                tracing::error!(run_id = %run, job = ?lease.item.id, "a job panicked; its run is put aside until the next start");
+                (Settled::Done, Committed { ended: vec![run], ..Committed::default() })
             }
         };
-        let again =
-            committed.as_ref().is_some_and(|committed| committed.jobs.iter().any(|job| job.id == lease.item.id));
+        let again = committed.jobs.iter().any(|job| job.id == lease.item.id);
         if matches!(lease.item.kind, JobKind::Gateway(_)) && settled != Settled::GivenBack && !again {
             self.inner.gateways.forget(&[lease.item.id]);
         }
-        self.inner.parts.queue.settle(lease, settled).await;
+        let (jobs, ended) = self.take_in(committed).await;
+        self.inner.parts.queue.settle(lease, settled, jobs).await;
         crash::point("engine.after_settle");
-        if let Some(committed) = committed {
-            self.publish(committed).await;
-        }
+        self.release(&ended).await;
     }
 
     async fn run_errand(&self, lease: &Lease, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
@@ -178,12 +184,11 @@ impl Engine {
         crash::point("engine.after_reply");
         let done = self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await?;
         let Done::Committed(committed) = done else { return Ok(done) };
-        if let Ok(response) = &outcome {
-            self.keep_ops(item, response, &committed.jobs).await;
-        }
-        Ok(match outcome.ok().and_then(|response| response.overload()) {
+        let Ok(response) = outcome else { return Ok(Done::Committed(committed)) };
+        self.keep_ops(item, &response, &committed.jobs).await;
+        Ok(match response.overload() {
             Some(until) => Done::Overloaded(committed, until),
-            None => Done::Committed(committed),
+            None => Done::Answered(committed),
         })
     }
 

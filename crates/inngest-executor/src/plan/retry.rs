@@ -83,6 +83,7 @@ impl Draft<'_> {
         QueueItem {
             due: due(self.planning, self.answer),
             attempt,
+            starts: false,
             generation: item.generation.saturating_add(1),
             version: self.block.version,
             plan_only: self.block.plan_only,
