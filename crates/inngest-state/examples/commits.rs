@@ -71,7 +71,7 @@ async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {
         let next = QueueItem::new(JobId::discovery(run, &[id.as_str()]), function, JobKind::Discovery, now);
         let mut changes = vec![Change::RemoveJob(item.id), Change::RecordStep(Box::new(record(run, id, &body, now)))];
         if step == 0 {
-            changes.push(Change::StartRun { run, at: now });
+            changes.push(Change::StartRun { run, at: now, job: None });
         }
         changes.push(Change::PutJob(next.clone(), When::Recorded));
         let require = vec![Requirement::Generation(item.id, 1)];

@@ -73,6 +73,7 @@ pub async fn exercise<B: Backend>(open: impl FnOnce(Arc<dyn Clock>) -> B) {
     case.the_end_of_a_run_removes_its_jobs().await;
     case.an_ended_run_is_closed().await;
     case.a_run_is_started_once().await;
+    case.the_first_call_starts_its_run_once().await;
     case.attempts_and_steps_make_the_trace().await;
     case.lifecycle_events_are_derived_from_the_run().await;
     case.jobs_are_found_by_time().await;
@@ -290,12 +291,38 @@ impl Case<'_> {
     async fn a_run_is_started_once(&self) {
         let (run, job) = self.run("started").await;
         for at in [5, 9] {
-            self.fenced(job, 1, vec![Change::StartRun { run, at: Millis(at) }]).await.expect("commits");
+            self.fenced(job, 1, vec![start(run, at)]).await.expect("commits");
         }
         let state = self.store.run(run).await.expect("reads").expect("open");
         assert_eq!((state.status, state.started_at), (RunStatus::Running, Some(Millis(5))));
         let record = self.store.run_record(run).await.expect("reads").expect("kept");
         assert_eq!((record.status, record.started_at), (RunStatus::Running, Some(Millis(5))));
+    }
+
+    async fn the_first_call_starts_its_run_once(&self) {
+        let ((run, job), (other, _)) = (self.run("starts").await, self.run("starts").await);
+        let jobs_of = async |run| self.store.trace(run).await.expect("reads").jobs;
+        assert!(jobs_of(run).await[0].starts);
+        self.commit(vec![start(run, 5)]).await;
+        assert!(jobs_of(run).await[0].starts, "its job is not among what is changed");
+        let committed = self.commit(vec![Change::StartRun { run, at: Millis(5), job: Some(job) }]).await;
+        assert!(committed.jobs.is_empty(), "whoever holds it goes on");
+        let called = QueueItem { starts: false, ..jobs_of(other).await.remove(0) };
+        let called =
+            QueueItem { id: job, queued_at: jobs_of(run).await[0].queued_at, due: jobs_of(run).await[0].due, ..called };
+        assert_eq!(jobs_of(run).await, std::slice::from_ref(&called), "nothing else of it has changed");
+        assert!(self.all_ready().await.contains(&called), "a process that comes later is told, too");
+        assert!(jobs_of(other).await[0].starts);
+        let retry = QueueItem { generation: 2, attempt: 1, ..called };
+        assert_eq!(
+            self.commit(vec![Change::PutJob(retry.clone(), When::Always)]).await.jobs,
+            std::slice::from_ref(&retry)
+        );
+        assert_eq!(jobs_of(run).await, [retry]);
+        // One that did not get as far as its call is dispatched again as the first.
+        let again = QueueItem { generation: 2, ..jobs_of(other).await.remove(0) };
+        self.commit(vec![Change::PutJob(again.clone(), When::Always)]).await;
+        assert_eq!(jobs_of(other).await, [again]);
     }
 
     async fn attempts_and_steps_make_the_trace(&self) {
@@ -425,7 +452,7 @@ impl Case<'_> {
             let event = self.event("case/listed");
             let run = self.admit(&event, &[function]).await.1[0];
             if n % 2 == 0 {
-                let end = vec![Change::StartRun { run, at: Millis(n) }, finish(run, RunStatus::Completed, None, None)];
+                let end = vec![start(run, n), finish(run, RunStatus::Completed, None, None)];
                 self.fenced(JobId::start(run), 1, end).await.expect("commits");
             }
             runs.push((run, event.id));
@@ -638,6 +665,10 @@ impl Case<'_> {
             all.extend(page);
         }
     }
+}
+
+fn start(run: RunId, at: i64) -> Change {
+    Change::StartRun { run, at: Millis(at), job: None }
 }
 
 fn finish(run: RunId, status: RunStatus, output: Option<&str>, error: Option<&str>) -> Change {

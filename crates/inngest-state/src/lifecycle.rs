@@ -2,6 +2,8 @@
 
 use inngest_core::{Event, Payload, RunId, RunStatus, canonical, event};
 
+use crate::transition::correlation_ids;
+
 /// What a lifecycle event tells about a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
@@ -29,7 +31,7 @@ pub fn body(event: &Event, ended: &Ended<'_>) -> Payload {
     out.extend_from_slice(b"{\"data\":{\"_inngest\":{\"status\":\"");
     out.extend_from_slice(ended.status.as_str().as_bytes());
     out.extend_from_slice(b"\"}");
-    if let Some(id) = ended.correlation_id.and_then(|ids| ids.split(',').next()) {
+    if let Some(id) = ended.correlation_id.and_then(|ids| correlation_ids(ids).into_iter().next()) {
         out.extend_from_slice(b",\"correlation_id\":");
         canonical::write_string(&mut out, id);
     }
@@ -98,4 +100,37 @@ pub fn emits(trigger_event: &str) -> bool {
 fn push_display(out: &mut Vec<u8>, value: &dyn std::fmt::Display) {
     use std::io::Write as _;
     write!(out, "{value}").expect("writing to a Vec cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use inngest_core::event::EventBody;
+    use inngest_core::{EventId, Millis};
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_those_who_wait_is_told_whole() {
+        let run = RunId::from_bytes([1; 16]);
+        let event = Event {
+            id: EventId::from_bytes([2; 16]),
+            name: event::FUNCTION_FINISHED.into(),
+            external_id: None,
+            ts: Millis(3),
+            body: EventBody::Lifecycle(run),
+        };
+        let first = format!("{run}.a,b");
+        let ids = format!("{first},{run}.c");
+        let ended = Ended {
+            run,
+            function_slug: "app-f",
+            status: RunStatus::Completed,
+            output: None,
+            error: None,
+            events: &[],
+            correlation_id: Some(&ids),
+        };
+        let body: serde_json::Value = serde_json::from_slice(&body(&event, &ended)).unwrap();
+        assert_eq!(body["data"]["correlation_id"], first);
+    }
 }

@@ -95,7 +95,7 @@ impl RunState {
     /// Follows a committed change of this run. Changes of other runs and of jobs are ignored.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::StartRun { run, at } if *run == self.id => {
+            Change::StartRun { run, at, .. } if *run == self.id => {
                 self.status = RunStatus::Running;
                 self.started_at.get_or_insert(*at);
             }

@@ -80,6 +80,8 @@ pub enum Change {
         run: RunId,
         /// When.
         at: Millis,
+        /// The job of the first call, if it is not ended with this transition: it starts the run no more.
+        job: Option<JobId>,
     },
     /// Adds the result of a step. The first result of a step wins; a later one changes nothing.
     RecordStep(Box<StepRecord>),
@@ -241,23 +243,27 @@ pub struct Invoke {
     pub refusal: fn(Skip) -> Payload,
 }
 
-/// The jobs that wait for the run of this correlation id: `<run id>.<step id>`, or several of them with commas between
-/// when the events of several invokes were gathered. The id of a step may have commas too.
+/// The jobs that wait for the run of this correlation id.
 #[must_use]
 pub fn invokers(correlation_id: &str) -> Vec<JobId> {
-    let mut invokers: Vec<(RunId, String)> = Vec::new();
-    for part in correlation_id.split(',') {
-        let begins = part.split_once('.').and_then(|(run, step)| Some((run.parse().ok()?, step.to_owned())));
-        match (begins, invokers.last_mut()) {
-            (Some(begins), _) => invokers.push(begins),
-            (None, Some((_, step))) => {
-                step.push(',');
-                step.push_str(part);
-            }
-            (None, None) => {}
-        }
+    let job = |(run, step): (&str, &str)| Some(JobId::wait(run.parse().ok()?, &StepId::from(step)));
+    correlation_ids(correlation_id).into_iter().filter_map(|id| id.split_once('.').and_then(job)).collect()
+}
+
+/// The parts of a correlation id: `<run id>.<step id>`, or several of them with commas between when the events of
+/// several invokes were gathered. The id of a step may have commas too.
+#[must_use]
+pub fn correlation_ids(correlation_id: &str) -> Vec<&str> {
+    let names_run = |part: &str| part.split_once('.').is_some_and(|(run, _)| run.parse::<RunId>().is_ok());
+    let begins = |at: &usize| correlation_id[*at..].split(',').next().is_some_and(names_run);
+    let commas = correlation_id.match_indices(',').map(|(at, _)| at + 1);
+    let mut begins = std::iter::once(0).chain(commas).filter(begins).peekable();
+    let mut ids = Vec::new();
+    while let Some(begin) = begins.next() {
+        let end = begins.peek().map_or(correlation_id.len(), |next| next - 1);
+        ids.push(&correlation_id[begin..end]);
     }
-    invokers.into_iter().map(|(run, step)| JobId::wait(run, &StepId::from(&*step))).collect()
+    ids
 }
 
 /// Something that waits for an event.
@@ -504,5 +510,7 @@ mod tests {
         ] {
             assert_eq!(invokers(&text), expected, "{text}");
         }
+        let ids = [format!("{a}.s,t"), format!("{b}.u")];
+        assert_eq!(correlation_ids(&ids.join(",")), ids);
     }
 }

@@ -206,42 +206,58 @@ async fn a_database_of_an_earlier_release_goes_on() {
     raw.pragma_update(None, "user_version", 2).unwrap();
     let ids = Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
     let (event, now) = (event(), SystemClock.now());
-    let (open_run, ended) = (ids.run(event.id, now), ids.run(event.id, now));
+    let (open_run, retried, ended) = (ids.run(event.id, now), ids.run(event.id, now), ids.run(event.id, now));
     let (start, step) = (JobId::start(open_run), StepRef { id: "s".into(), name: "S".into() });
     let sleep = JobId::sleep(open_run, &step.id);
     let due = now.plus(MINUTE);
     let id = event.id.to_bytes();
     raw.execute("INSERT INTO events VALUES (?1,'a/b',NULL,1,NULL,NULL,x'7b7d')", [id]).unwrap();
-    for (run, status) in [(open_run, 0), (ended, 1)] {
+    for (run, status) in [(open_run, 0), (retried, 0), (ended, 1)] {
         let sql = "INSERT INTO runs (id, function_id, status, event_ids, event_name, started_at) VALUES (?1,?2,?3,?4,'a/b',5)";
         raw.execute(sql, (run.to_bytes(), function().0.as_bytes(), status, id)).unwrap();
     }
-    for (job, kind, step, timer) in [(start, 1, None, None), (sleep, 4, Some("s"), Some(due.0))] {
+    let retry = JobId::start(retried);
+    for (job, kind, step, timer, attempt) in
+        [(start, 1, None, None, 0), (retry, 1, None, None, 1), (sleep, 4, Some("s"), Some(due.0), 0)]
+    {
         let sql = "INSERT INTO jobs (run_id, key, function_id, kind, step_id, step_name, queued_at, due, priority, timer, \
-                   attempt, generation, version, plan_only, stack_current) VALUES (?1,?2,?3,?4,?5,'S',?6,?7,0,?8,0,1,-1,0,0)";
+                   attempt, generation, version, plan_only, stack_current) VALUES (?1,?2,?3,?4,?5,'S',?6,?7,0,?8,?9,1,-1,0,0)";
         let (run, function) = (job.run.to_bytes(), function());
         let due = timer.unwrap_or(now.0);
         raw.execute(
             sql,
-            rusqlite::params![run, job.key.cast_signed(), function.0.as_bytes(), kind, step, now.0, due, timer],
+            rusqlite::params![
+                run,
+                job.key.cast_signed(),
+                function.0.as_bytes(),
+                kind,
+                step,
+                now.0,
+                due,
+                timer,
+                attempt
+            ],
         )
         .unwrap();
     }
     drop(raw);
 
     let store = open(dir.path()).unwrap();
-    let item = QueueItem::new(start, function(), JobKind::Start, now);
-    assert_eq!(store.jobs_ready(None, 9).await.unwrap(), [item]);
+    let first = QueueItem::new(start, function(), JobKind::Start, now);
+    let again = QueueItem { attempt: 1, starts: false, ..QueueItem::new(retry, function(), JobKind::Start, now) };
+    let mut ready = [first, again];
+    ready.sort_by_key(|item| item.id);
+    assert_eq!(store.jobs_ready(None, 9).await.unwrap(), ready);
     let item = QueueItem { due, ..QueueItem::new(sleep, function(), JobKind::Sleep(step), now) };
     assert_eq!(store.jobs_due(due, None, 9).await.unwrap(), [item]);
     assert!(store.run(open_run).await.unwrap().is_some() && store.run(ended).await.unwrap().is_none());
     let record = store.run_record(ended).await.unwrap().unwrap();
     assert_eq!((record.status, record.skip, record.gathering), (RunStatus::Completed, None, None));
     let started = store.started_runs(vec![function()]).await.unwrap();
-    assert_eq!(
-        started.iter().map(|run| (run.run, run.keys.clone())).collect::<Vec<_>>(),
-        [(open_run, Keys::default())]
-    );
+    let mut open_runs = [open_run, retried];
+    open_runs.sort_unstable();
+    assert_eq!(started.iter().map(|run| run.run).collect::<Vec<_>>(), open_runs);
+    assert!(started.iter().all(|run| run.keys == Keys::default()));
     let require = vec![Requirement::Generation(start, 1)];
     let committed = store.commit(Transition { require, changes: vec![end(open_run)] }.into()).await.unwrap();
     assert_eq!((committed.removed, committed.ended), (vec![sleep], vec![open_run]));

@@ -50,8 +50,10 @@ fn first_call(planning: &Planning<'_>) -> Vec<Change> {
         return Vec::new();
     }
     let Planning { run, item, now, .. } = *planning;
-    let mut changes =
-        vec![Change::StartRun { run: run.id, at: now }, Change::RemoveJob(JobId::deadline(run.id, Deadline::Start))];
+    let mut changes = vec![
+        Change::StartRun { run: run.id, at: now, job: None },
+        Change::RemoveJob(JobId::deadline(run.id, Deadline::Start)),
+    ];
     if let Some(within) = rules.finish_within {
         let (id, kind) = (JobId::deadline(run.id, Deadline::Finish), JobKind::Deadline(Deadline::Finish));
         let job = QueueItem { due: now.plus(within), ..QueueItem::new(id, item.function, kind, now) };

@@ -256,7 +256,7 @@ impl<'a> Draft<'a> {
     /// The transition of a run that goes on.
     pub(super) fn go_on(mut self) -> Transition {
         if let Some(at) = self.first_call() {
-            self.changes.push(Change::StartRun { run: self.planning.run.id, at });
+            self.changes.push(Change::StartRun { run: self.planning.run.id, at, job: None });
         }
         self.go_on_as_is()
     }

@@ -242,7 +242,7 @@ impl Case<'_> {
         }
         assert_eq!(self.store.trace(runs[0]).await.expect("reads").jobs[0].keys, keys);
         for run in &runs[1..] {
-            self.commit(vec![Change::StartRun { run: *run, at: self.ids.now() }]).await;
+            self.commit(vec![Change::StartRun { run: *run, at: self.ids.now(), job: None }]).await;
         }
         let ended = self.commit(vec![finish(runs[3], RunStatus::Completed, None, None)]).await;
         assert_eq!(ended.ended, [runs[3]]);

@@ -64,9 +64,9 @@ impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         let sql = |text: &str| connection.prepare(text);
         let put_job = format!(
-            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18) \
+            "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19) \
              ON CONFLICT (run_id, key) DO UPDATE SET function_id = ?3, kind = ?4, step_id = ?5, step_name = ?6, due = ?7, \
-             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, priority = ?15, resolution = ?16, keys = ?17, timer = ?18 \
+             attempt = ?8, generation = ?9, version = ?10, plan_only = ?11, stack_current = ?12, plan_group = ?13, queued_at = ?14, priority = ?15, resolution = ?16, keys = ?17, starts = ?18, timer = ?19 \
              WHERE ?9 > generation",
             codec::JOB_COLUMNS
         );
@@ -129,7 +129,7 @@ impl<'c> Statements<'c> {
                 Change::PutEvent(event, admits) => {
                     self.put_event(event, admits, now, &mut committed)?;
                 }
-                Change::StartRun { run, at } => self.start_run(*run, *at)?,
+                Change::StartRun { run, at, job } => self.start_run(*run, *at, *job)?,
                 Change::RecordStep(step) => progress.recorded |= self.record_step(step, seq)?,
                 Change::RecordAttempt(attempt) => self.record_attempt(attempt)?,
                 Change::PutJob(item, when) => {
@@ -224,8 +224,13 @@ impl<'c> Statements<'c> {
         }
     }
 
-    fn start_run(&mut self, run: RunId, at: Millis) -> rusqlite::Result<()> {
+    fn start_run(&mut self, run: RunId, at: Millis, job: Option<JobId>) -> rusqlite::Result<()> {
         self.start_run.execute(params![run.to_bytes(), RunStatus::Running as u8, at.0])?;
+        if let Some(job) = job {
+            let sql = "UPDATE jobs SET starts = 0 WHERE run_id = ?1 AND key = ?2";
+            let parameters = params![job.run.to_bytes(), job.key.cast_signed()];
+            self.connection.prepare_cached(sql)?.execute(parameters)?;
+        }
         Ok(())
     }
 
@@ -305,6 +310,7 @@ impl<'c> Statements<'c> {
             item.priority,
             item.resolution.as_deref().map(codec::resolution_bytes),
             item.keys.to_bytes(),
+            item.starts,
             timer
         ])?;
         Ok(written == 1)

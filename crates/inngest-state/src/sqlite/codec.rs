@@ -19,7 +19,7 @@ pub(super) type Result<T> = rusqlite::Result<T>;
 
 /// Columns of `jobs`, in the order of [`job`].
 pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, step_name, due, attempt, generation, \
-     version, plan_only, stack_current, plan_group, queued_at, priority, resolution, keys";
+     version, plan_only, stack_current, plan_group, queued_at, priority, resolution, keys, starts";
 
 /// Columns of `events`, in the order of [`event`].
 pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
@@ -174,6 +174,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         due: Millis(row.get(6)?),
         priority: row.get(14)?,
         keys: keys(row, 16)?,
+        starts: row.get(17)?,
         attempt: row.get(7)?,
         generation: row.get(8)?,
         version: row.get(9)?,

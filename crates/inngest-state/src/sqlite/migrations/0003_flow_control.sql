@@ -1,6 +1,10 @@
 -- The keys by which a run is limited: for each, 8 bytes of expression and 16 of value.
 ALTER TABLE jobs ADD COLUMN keys BLOB;
 
+-- Whether the call of the job starts its run.
+ALTER TABLE jobs ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET starts = 1 WHERE kind = 1 AND attempt = 0;
+
 -- Why a run never started, and the run that was in its way; how its events were gathered (1 debounce, 2 batch).
 ALTER TABLE runs ADD COLUMN skip INTEGER;
 ALTER TABLE runs ADD COLUMN skip_run BLOB;
