@@ -344,7 +344,7 @@ impl Engine {
     async fn start(&self, item: &QueueItem, at: Millis) {
         let transition = Transition {
             require: vec![Requirement::Generation(item.id, item.generation)],
-            changes: vec![Change::StartRun { run: item.id.run, at, job: None }],
+            changes: vec![Change::StartRun { run: item.id.run, at, job: Some(item.id) }],
         };
         if let Err(error) = self.inner.parts.store.commit(transition.into()).await {
             tracing::debug!(run_id = %item.id.run, %error, "the run could not be marked as started yet");

@@ -32,34 +32,29 @@ pub(super) fn is_missed(planning: &Planning<'_>) -> bool {
         .any(|deadline| at(planning, deadline).is_some_and(|at| at <= planning.now))
 }
 
-/// What must be stored before a call: that a run has started which must start or finish in time, and what its start
-/// counts for throttles. `None` when nothing must.
+/// What must be stored before a call: that a run has started which must start or finish in time, or whose start counts
+/// for throttles, which it then does once, and what these count. `None` when nothing must.
 #[must_use]
 pub fn before_dispatch(planning: &Planning<'_>, tokens: &[Token]) -> Option<Transition> {
-    let mut changes = first_call(planning);
+    let Planning { run, item, now, .. } = *planning;
+    let timed = rules(planning).filter(|rules| rules.start_within.is_some() || rules.finish_within.is_some());
+    let mut changes = Vec::new();
+    if run.started_at.is_none() && (timed.is_some() || !tokens.is_empty()) {
+        changes.push(Change::StartRun { run: run.id, at: now, job: Some(item.id) });
+    }
+    if let Some(rules) = timed.filter(|_| run.started_at.is_none()) {
+        changes.push(Change::RemoveJob(JobId::deadline(run.id, Deadline::Start)));
+        if let Some(within) = rules.finish_within {
+            let (id, kind) = (JobId::deadline(run.id, Deadline::Finish), JobKind::Deadline(Deadline::Finish));
+            let job = QueueItem { due: now.plus(within), ..QueueItem::new(id, item.function, kind, now) };
+            changes.push(Change::PutJob(job, When::Always));
+        }
+    }
     if !tokens.is_empty() {
         changes.push(Change::PutTokens(tokens.to_vec()));
     }
-    let require = vec![Requirement::Generation(planning.item.id, planning.item.generation)];
+    let require = vec![Requirement::Generation(item.id, item.generation)];
     (!changes.is_empty()).then_some(Transition { require, changes })
-}
-
-fn first_call(planning: &Planning<'_>) -> Vec<Change> {
-    let Some(rules) = rules(planning).filter(|_| planning.run.started_at.is_none()) else { return Vec::new() };
-    if rules.start_within.is_none() && rules.finish_within.is_none() {
-        return Vec::new();
-    }
-    let Planning { run, item, now, .. } = *planning;
-    let mut changes = vec![
-        Change::StartRun { run: run.id, at: now, job: None },
-        Change::RemoveJob(JobId::deadline(run.id, Deadline::Start)),
-    ];
-    if let Some(within) = rules.finish_within {
-        let (id, kind) = (JobId::deadline(run.id, Deadline::Finish), JobKind::Deadline(Deadline::Finish));
-        let job = QueueItem { due: now.plus(within), ..QueueItem::new(id, item.function, kind, now) };
-        changes.push(Change::PutJob(job, When::Always));
-    }
-    changes
 }
 
 /// When the run must have got there; `None` when it did, or need not.
