@@ -1,13 +1,15 @@
 //! Runs under flow control that do not begin with an event of their sender, or do not end by themselves: schedules,
 //! invokes, reruns, cancellations.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use inngest_testkit::stub::op;
-use inngest_testkit::{Answer, Call, StubFunction};
+use inngest_testkit::stub::{Posting, op, step_id};
+use inngest_testkit::{Answer, Call, Client, StubFunction, wait_until};
 use serde_json::{Value, json};
 
-use crate::harness::{World, takes};
+use crate::harness::{SOON, World, takes};
 
 #[tokio::test]
 async fn what_is_queued_is_cancelled_by_events() {
@@ -182,4 +184,54 @@ async fn a_rerun_heeds_a_singleton_and_is_not_admitted_again_otherwise() {
         assert!(began.elapsed() < Duration::from_millis(900), "{id}: at once");
         assert_eq!((calls[1].run(), &calls[1].body["events"]), (again.as_str(), &calls[0].body["events"]), "{id}");
     }
+}
+
+/// A retry after steps were checkpointed is attempt 0 again, and no new start all the same.
+#[tokio::test]
+async fn what_follows_a_checkpoint_is_no_start() {
+    let (sent, gone) = (Arc::new(Mutex::new(None::<Client>)), Arc::new(AtomicBool::new(false)));
+    let (client, failed) = (Arc::clone(&sent), Arc::clone(&gone));
+    let script = move |call: &Call| {
+        if call.memo("a").is_some() || failed.swap(true, Ordering::Relaxed) {
+            return Answer::Return(json!("done"));
+        }
+        let body = json!({ "fn_id": call.body["ctx"]["fn_id"], "qi_id": call.body["ctx"]["qi_id"],
+            "run_id": call.run(), "steps": [op("StepRun", "a", json!({ "data": { "data": 1 } }))] });
+        let client = client.lock().unwrap().clone().unwrap();
+        let path = format!("/v1/checkpoint/{}/async", call.run());
+        Answer::Posting(Box::new(Posting { client, path, body, then: Answer::error("after the checkpoint") }))
+    };
+    let config = json!({ "throttle": { "limit": 1, "period": "1h" } });
+    let world = World::of(vec![StubFunction::new("f", "t/f", script).config(config)]).await;
+    *sent.lock().unwrap() = Some(world.client().clone());
+    assert_eq!(world.run("t/f", json!({})).await["status"], "Completed", "within an hour");
+    let calls = world.calls("f", 2).await;
+    assert_eq!((calls[1].attempt(), calls[1].memo("a").is_some()), (0, true));
+}
+
+/// A rerun from a step begins with the call of that step, which starts the run like any other first call.
+#[tokio::test]
+async fn a_rerun_from_a_step_is_a_start() {
+    let script = |call: &Call| match call.memo("a") {
+        None if call.body["event"]["data"]["n"] == "held" => {
+            Answer::Ops(json!([op("Sleep", "long", json!({ "name": "1h" }))]))
+        }
+        None => Answer::step("a", &json!(1)),
+        Some(_) => Answer::Return(json!("done")),
+    };
+    let config = json!({ "concurrency": { "fn": [{ "limit": 1 }] } });
+    let world = World::of(vec![StubFunction::new("f", "t/f", script).config(config)]).await;
+    let original = world.run("t/f", json!({ "n": "first" })).await;
+    let held = world.send("t/f", json!({ "n": "held" })).await;
+    world.pending(&held, "Sleeping").await;
+    let count = world.app.calls_of("f").len();
+    let path = format!("/v2/runs/{}/rerun", original["run_id"].as_str().unwrap());
+    let reply = world.client().post(&path, &json!({ "fromStep": { "stepId": step_id("a") } })).await.unwrap();
+    let id = reply.json()["data"]["runId"].as_str().unwrap().to_owned();
+    let waits = wait_until("it waits for the run that goes on", SOON, async || {
+        let explained = world.client().get(&format!("/v1/runs/{id}/explain")).await.ok()?;
+        explained["data"]["jobs"].as_array()?.iter().any(|job| job["cause"]["of"] == "runs").then_some(())
+    });
+    waits.await.unwrap();
+    assert_eq!(world.app.calls_of("f").len(), count);
 }

@@ -34,6 +34,25 @@ async fn a_throttle_keeps_its_distance() {
     }
 }
 
+/// Its token is spent, but its run has not been called in vain: it need not wait for another one.
+#[tokio::test]
+async fn a_start_that_was_let_through_is_called_again_at_once() {
+    let go = Arc::new(Notify::new());
+    let release = Arc::clone(&go);
+    let script = move |_: &Call| Answer::Until(Arc::clone(&release), Box::new(Answer::Return(json!("done"))));
+    let config = json!({ "throttle": { "limit": 1, "period": "1h" }, "concurrency": { "fn": [{ "limit": 5 }] } });
+    let world = World::of(vec![StubFunction::new("f", "t/f", script).config(config)]).await;
+    let events = world.send_all("t/f", numbered(2)).await;
+    world.calls("f", 1).await;
+    let world = world.kill_and_restart().await;
+    let calls = world.calls("f", 2).await;
+    assert_eq!(calls[0].run(), calls[1].run());
+    go.notify_one();
+    go.notify_one();
+    world.ended(&events[0]).await;
+    assert_eq!(world.client().runs_of(&events[1]).await.unwrap()[0]["status"], "Scheduled", "in an hour");
+}
+
 #[tokio::test]
 async fn a_rate_limit_stays_used_up() {
     let limits = json!({ "rateLimit": { "limit": 10, "period": "1h", "key": "event.data.u" } });
