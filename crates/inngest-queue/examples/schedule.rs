@@ -85,7 +85,7 @@ impl Load {
         }
         let a_job = (cpu_nanos() - before) / done as f64;
         let before = cpu_nanos();
-        queue.explain(self.job(queued + cycles - 1, now).id.run).await;
+        queue.explain(&[self.job(queued + cycles - 1, now).id]).await;
         (a_job, (cpu_nanos() - before) / 1_000.0)
     }
 

@@ -105,7 +105,7 @@ async fn play(steps: Vec<Step>) {
                 };
                 let (lease, next, withdrawn) = model.leased.remove(&job).expect("just found");
                 let back = (lease.item.generation, lease.item.due);
-                queue.settle(lease, if done { Settled::Done } else { Settled::GivenBack }).await;
+                queue.settle(lease, if done { Settled::Done } else { Settled::GivenBack }, Vec::new()).await;
                 if let Some(next) = next.or_else(|| (!done && !withdrawn).then_some(back)) {
                     model.waiting.insert(job, next);
                 }

@@ -129,11 +129,9 @@ impl<Q: Queue> Case<Q> {
             let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
             let run = runs(std::slice::from_ref(&lease))[0];
             order.push(run);
-            if step != "end" {
-                let id = JobId::step(lease.item.id.run, &StepId::from(step));
-                self.offer([QueueItem { id, ..self.job(run, "f") }]).await;
-            }
-            self.done([lease]).await;
+            let id = JobId::step(lease.item.id.run, &StepId::from(step));
+            let next = (step != "end").then(|| QueueItem { id, ..self.job(run, "f") });
+            self.queue.settle(lease, Settled::Done, next.into_iter().collect()).await;
         }
         assert_eq!(order, [1, 1, 1, 2, 2, 2, 3, 3, 3]);
     }
@@ -176,7 +174,7 @@ impl<Q: Queue> Case<Q> {
         self.configure([("f", Dispatch { throttles: vec![a_second(1, "f")], ..plain() })]).await;
         self.offer([self.start(1, "f"), self.start(2, "f")]).await;
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
-        let retry = QueueItem { attempt: 1, generation: 2, ..self.start(3, "f") };
+        let retry = QueueItem { starts: false, attempt: 1, generation: 2, ..self.start(3, "f") };
         self.offer([retry, self.job(4, "f")]).await;
         assert_eq!(sorted(&[&self.queue.lease(Work::Calls, 10).await]), [3, 4]);
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2]);
@@ -195,6 +193,7 @@ impl<Q: Queue> Case<Q> {
         self.queue.restore(vec![token("a", 5_000), token("c", -5_000)]).await;
         let start = |run, user| QueueItem {
             kind: JobKind::Start,
+            starts: true,
             id: JobId::start(run_id(run)),
             ..self.keyed(run, "f", &[("user", user)])
         };
@@ -229,6 +228,7 @@ impl<Q: Queue> Case<Q> {
         self.configure([("f", runs_limited)]).await;
         let start = |run, user| QueueItem {
             kind: JobKind::Start,
+            starts: true,
             id: JobId::start(run_id(run)),
             ..self.keyed(run, "f", &[("user", user)])
         };
@@ -321,7 +321,7 @@ impl<Q: Queue> Case<Q> {
         let job = |run, user| self.keyed(run, "f", &[("user", user)]);
         self.offer([job(1, "a")]).await;
         let lease = self.queue.lease(Work::Calls, 10).await.remove(0);
-        self.queue.settle(lease, Settled::Overloaded(Some(Millis(TokioClock::EPOCH.0 + 30_000)))).await;
+        self.queue.settle(lease, Settled::Overloaded(Some(Millis(TokioClock::EPOCH.0 + 30_000))), Vec::new()).await;
         self.offer([job(2, "a"), job(3, "b")]).await;
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [3], "another key does not rest");
         let mut lease = self.queue.lease(Work::Calls, 10).await;
@@ -329,7 +329,7 @@ impl<Q: Queue> Case<Q> {
         // Without a time, the rests grow until the app answers.
         let mut rests = Vec::new();
         for (run, answered) in [(4, false), (5, false), (6, true), (7, false), (8, false)] {
-            let outcome = if answered { Settled::Done } else { Settled::Overloaded(None) };
+            let outcome = if answered { Settled::Answered } else { Settled::Overloaded(None) };
             let began = self.ms();
             self.queue.settle(lease.remove(0), outcome, Vec::new()).await;
             self.offer([job(run, "a")]).await;
@@ -343,7 +343,7 @@ impl<Q: Queue> Case<Q> {
         self.configure([("f", plain())]).await;
         self.offer([1, 2].map(|run| self.job(run, "f"))).await;
         let lease = self.queue.lease(Work::Calls, 1).await.remove(0);
-        self.queue.settle(lease, Settled::Overloaded(Some(Millis(i64::MAX)))).await;
+        self.queue.settle(lease, Settled::Overloaded(Some(Millis(i64::MAX))), Vec::new()).await;
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2]);
         assert_eq!(self.ms(), 0);
     }
@@ -385,17 +385,19 @@ impl<Q: Queue> Case<Q> {
             (51, Cause::Later, Some(9_000)),
             (62, Cause::Turn { ahead: 1 }, None),
         ];
-        for (run, cause, at) in expected {
-            let [explanation] = &self.queue.explain(run_id(run)).await[..] else { panic!("one job of run {run}") };
-            assert_eq!((&explanation.cause, explanation.expected.map(|at| at.0 - epoch)), (&cause, at), "run {run}");
-            assert_eq!(explanation.item.id.run, run_id(run));
+        let id = |run: u128| if [12, 23].contains(&run) { JobId::start(run_id(run)) } else { self.job(run, "").id };
+        let ids = expected.each_ref().map(|(run, ..)| id(*run));
+        let explained = self.queue.explain(&[&ids[..], &[id(99)]].concat()).await;
+        assert_eq!(explained.len(), ids.len(), "what is not known is left out");
+        for ((id, explanation), (run, cause, at)) in ids.iter().zip(explained).zip(expected) {
+            assert_eq!((explanation.cause, explanation.expected.map(|at| at.0 - epoch)), (cause, at), "run {run}");
+            assert_eq!(explanation.item.id, *id);
         }
-        assert_eq!(self.queue.explain(run_id(99)).await, []);
         // Once it is known how long calls take, it can be told when the next ones will be made.
         tokio::time::sleep(2 * SECOND).await;
         self.done(held.into_iter().filter(|lease| lease.item.function == function("f"))).await;
         self.queue.lease(Work::Calls, 10).await;
-        let explanation = self.queue.explain(run_id(3)).await.remove(0);
+        let explanation = self.queue.explain(&[id(3)]).await.remove(0);
         let expected = explanation.expected.expect("it is known").0 - epoch;
         assert!((3_900..4_100).contains(&expected), "{expected}");
     }
@@ -407,7 +409,7 @@ impl<Q: Queue> Case<Q> {
         let until = Millis(TokioClock::EPOCH.0 + 5_000);
         self.queue.settle(lease, Settled::Overloaded(Some(until)), Vec::new()).await;
         self.offer([self.job(2, "f")]).await;
-        let explanation = self.queue.explain(run_id(2)).await.remove(0);
+        let explanation = self.queue.explain(&[self.job(2, "f").id]).await.remove(0);
         assert_eq!((explanation.cause, explanation.expected), (Cause::Overload { until, ahead: 0 }, Some(until)));
     }
 

@@ -17,7 +17,7 @@ const RUNS: u8 = 12;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Offer { run: u8, what: u8, generation: u32, attempt: u32, after_ms: u16, priority: i32, lacking: bool },
+    Offer { run: u8, what: u8, generation: u32, after_ms: u16, priority: i32, lacking: bool },
     Lease(Work, u8),
     Settle { which: u8, outcome: Settled },
     Withdraw { run: u8, what: u8 },
@@ -64,15 +64,15 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let offer = (0..RUNS, 0_u8..5, 1_u32..4, 0_u32..2, 0_u16..400, -2..3, prop::bool::weighted(0.1));
+    let offer = (0..RUNS, 0_u8..5, 1_u32..4, 0_u16..400, -2..3, prop::bool::weighted(0.1));
     let outcome = prop_oneof![
         4 => Just(Settled::Done),
         1 => Just(Settled::GivenBack),
         1 => (0_i64..2_000).prop_map(|ms| Settled::Overloaded(Some(Millis(ms)))),
     ];
     prop_oneof![
-        8 => offer.prop_map(|(run, what, generation, attempt, after_ms, priority, lacking)| Step::Offer {
-            run, what, generation, attempt, after_ms: after_ms.saturating_sub(200), priority, lacking
+        8 => offer.prop_map(|(run, what, generation, after_ms, priority, lacking)| Step::Offer {
+            run, what, generation, after_ms: after_ms.saturating_sub(200), priority, lacking
         }),
         6 => (1_u8..4).prop_map(|max| Step::Lease(Work::Calls, max)),
         1 => (1_u8..4).prop_map(|max| Step::Lease(Work::Own, max)),
@@ -177,8 +177,7 @@ impl Model {
         for id in ids {
             let job = &self.waiting[&id];
             if job.item.due <= self.now && job.starts.is_none() && self.lane(&job.item).is_some() {
-                let starts = job.item.kind == JobKind::Start
-                    && job.item.attempt == 0
+                let starts = job.item.starts
                     && !job.paid
                     && self.limits_starts(job.item.function)
                     && !self.holders.contains_key(&id.run);
@@ -266,7 +265,7 @@ impl Model {
         }
         if work == Work::Calls {
             let starts = job.starts == Some(true);
-            let first = job.item.kind == JobKind::Start && job.item.attempt == 0;
+            let first = job.item.starts;
             let mut tokens = Vec::new();
             for Throttle { bucket, key, rate } in self.throttles(job.item.function) {
                 let key = value(key, &job.item.keys).expect("the lane has all keys");
@@ -382,9 +381,10 @@ fn play(first: Vec<Dispatch>, steps: Vec<Step>) {
 fn perform(scheduler: &mut Scheduler, model: &mut Model, step: Step) {
     let now = model.now;
     match step {
-        Step::Offer { run, what, generation, attempt, after_ms, priority, lacking } => {
+        Step::Offer { run, what, generation, after_ms, priority, lacking } => {
             let due = now.plus(Duration::from_millis(after_ms.into()));
-            let mut item = QueueItem { generation, attempt, priority, ..item_of(run, what, due) };
+            let mut item =
+                QueueItem { generation, starts: what == 0 || what == 3, priority, ..item_of(run, what, due) };
             if lacking {
                 item.keys = Keys::of(item.keys.as_slice()[..1].to_vec());
             }
@@ -463,7 +463,8 @@ fn agree(scheduler: &Scheduler, model: &Model) {
     scheduler.check(model.now);
     assert_eq!((scheduler.depth().waiting, scheduler.depth().leased), (model.waiting.len(), model.leased.len()));
     for run in 0..RUNS {
-        for explanation in scheduler.explain(run_of(run), model.now) {
+        let ids = [0, 2, 3, 4].map(|what| id_of(run, what));
+        for explanation in scheduler.explain(&ids, model.now) {
             let Some(job) = model.waiting.get(&explanation.item.id) else {
                 assert!(matches!(explanation.cause, Cause::Running | Cause::Keys));
                 continue;
