@@ -40,6 +40,11 @@ impl Rate {
         if at - now <= self.tolerance { Ok(at.saturating_add(self.emission)) } else { Err(at - self.tolerance) }
     }
 
+    /// Nanoseconds by which one may be early.
+    pub(crate) const fn tolerance(self) -> i64 {
+        self.tolerance
+    }
+
     /// Nanoseconds from one to the next when they come evenly.
     #[must_use]
     pub const fn emission(self) -> i64 {

@@ -79,7 +79,8 @@ pub trait Queue: Send + Sync + 'static {
     async fn restore(&self, tokens: Vec<Token>);
 
     /// Runs that have started and not ended: they count where runs are limited. To be told at the start, and when a
-    /// function begins to limit its runs; runs that start later are known.
+    /// function begins to limit its runs, or does so by another key. A run whose keys lack that key is ignored. What
+    /// calls are leased for while runs are limited, or are in flight when that begins, counts without being told.
     async fn occupy(&self, runs: Vec<StartedRun>);
 
     /// Runs that have ended.
@@ -125,11 +126,12 @@ pub struct Explanation {
     pub item: QueueItem,
     /// What it waits for now. There may be more causes behind it.
     pub cause: Cause,
-    /// When it should run, as far as that can be told.
+    /// When it should run, as far as that can be told: not when jobs with other keys wait for the same.
     pub expected: Option<Millis>,
 }
 
-/// What a job waits for.
+/// What a job waits for. The jobs before it are those of its function and key; others that wait for the same take turns
+/// with them and are not counted. No more than 10,000 are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Nothing: it is worked on.

@@ -6,6 +6,7 @@
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use inngest_core::{Clock, FunctionId, Millis, RunId};
@@ -14,6 +15,9 @@ use tokio::sync::Notify;
 use crate::flow::Dispatch;
 use crate::scheduler::Scheduler;
 use crate::{Depth, Explanation, JobId, Lease, Queue, QueueItem, Settled, StartedRun, Token, Work};
+
+/// Nobody waits for longer without a look at the clock: it may have been set, or the machine may have slept.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The index of one process.
 pub struct MemoryQueue {
@@ -46,13 +50,10 @@ impl MemoryQueue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and wakes those who wait for work that there is now, or who would wait for too long.
-    fn change<T>(&self, change: impl FnOnce(&mut Scheduler, Millis) -> T) -> T {
-        let now = self.clock.now();
-        let mut inner = self.lock();
-        let Inner { scheduler, waiting } = &mut *inner;
-        let before = scheduler.next();
-        let result = change(scheduler, now);
+    /// Wakes those who wait for work that there is now, or who would wait for too long, when something changes before
+    /// the time that they know of.
+    fn wake(&self, inner: MutexGuard<'_, Inner>, before: Option<Millis>) {
+        let Inner { scheduler, waiting } = &*inner;
         let sooner = scheduler.next().is_some_and(|next| before.is_none_or(|before| next < before));
         let wakes =
             [Work::Calls, Work::Own].map(|work| waiting[work as usize] > 0 && (sooner || scheduler.has_due(work)));
@@ -60,6 +61,16 @@ impl MemoryQueue {
         for (changed, _) in self.changed.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
             changed.notify_waiters();
         }
+    }
+
+    /// Changes something.
+    fn change<T>(&self, change: impl FnOnce(&mut Scheduler, Millis) -> T) -> T {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let scheduler = &mut inner.scheduler;
+        let before = scheduler.next();
+        let result = change(scheduler, now);
+        self.wake(inner, before);
         result
     }
 
@@ -67,17 +78,11 @@ impl MemoryQueue {
     fn take(&self, work: Work, max: usize) -> (Vec<Lease>, Option<Millis>) {
         let now = self.clock.now();
         let mut inner = self.lock();
-        let Inner { scheduler, waiting } = &mut *inner;
+        let scheduler = &mut inner.scheduler;
         let before = scheduler.next();
         let leases = scheduler.lease(work, max, now);
         let next = scheduler.next();
-        // What was looked at may wait for a time now that nobody else knows of.
-        let sooner = next.is_some_and(|next| before.is_none_or(|before| next < before));
-        let wakes = waiting.map(|waiting| waiting > 0 && sooner);
-        drop(inner);
-        for (changed, _) in self.changed.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
-            changed.notify_waiters();
-        }
+        self.wake(inner, before);
         (leases, next)
     }
 }
@@ -131,8 +136,10 @@ impl Queue for MemoryQueue {
                 return leases;
             }
             match next {
+                // More has come due than was looked at.
+                Some(due) if due <= self.clock.now() => tokio::task::yield_now().await,
                 Some(due) => {
-                    let pause = due.since(self.clock.now());
+                    let pause = due.since(self.clock.now()).min(LOOK);
                     tokio::select! {
                         () = changed => {}
                         () = tokio::time::sleep(pause) => {}

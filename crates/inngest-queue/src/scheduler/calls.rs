@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 
 use inngest_core::{FunctionId, Millis, RunId};
 
-use super::arena::{Arena, Map, shrink};
+use super::ADVANCE_MAX;
+use super::arena::{Arena, Map};
 use super::functions::{Function, FunctionNo, Turns};
-use super::gates::{GateKey, GateNo, Gates, Next, Rule};
+use super::gates::{GateNo, Gates, Next, Rule};
 use super::jobs::{At, Jobs, Leased, Place, Waiting, place};
-use super::lanes::{Lane, LaneNo, Rest, Side, Spot, Stand};
+use super::lanes::{Lane, LaneNo, Side, Spot, Stand};
 use crate::flow::{KeyValue, Keys};
-use crate::{Errand, Lease, QueueItem, Settled, Token};
+use crate::{Errand, Lease, QueueItem};
 
 /// The due calls, and what limits them.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub(super) struct Calls {
     pub(super) turns: Turns,
     /// What is looked at again at a time.
     pub(super) timers: BTreeSet<(Millis, Timer)>,
-    /// What may be forgotten at a time.
+    /// What may be forgotten at a time: each once.
     pub(super) fading: BTreeSet<(Millis, Timer)>,
     /// How often a line was looked at.
     #[cfg(test)]
@@ -76,7 +77,7 @@ impl Calls {
     }
 
     /// The lane of this key: a new one, if there is none.
-    fn lane(&mut self, number: FunctionNo, key: Vec<KeyValue>) -> LaneNo {
+    pub(super) fn lane(&mut self, number: FunctionNo, key: Vec<KeyValue>) -> LaneNo {
         if let Some(lane) = self.functions[number].lanes.get(key.as_slice()) {
             return *lane;
         }
@@ -235,7 +236,9 @@ impl Calls {
         }
     }
 
-    /// What holds up the head of a line. `entitled`: whether it may go before those whom a gate has woken.
+    /// What holds up the head of a line. `entitled`: whether it may go before those whom a gate has woken. A line that
+    /// was woken itself may, at all its gates: if it had to wait for those that other gates have woken, and they for
+    /// it, they would move from gate to gate in a circle, and none would be leased though all gates are open.
     pub(super) fn obstacle(&self, lane: LaneNo, side: Side, entitled: bool, now: Millis) -> Option<Obstacle> {
         let lane = &self.lanes[lane];
         if let Some(rest) = lane.rest.filter(|rest| rest.until > now) {
@@ -331,98 +334,11 @@ impl Calls {
         Lease { item, errand: Errand::Work(tokens) }
     }
 
-    /// Counts a call at the gates of its lane: what must be stored of it, and the gates that count it until its end.
-    fn pass(&mut self, lane: LaneNo, side: Side, item: &QueueItem, now: Millis) -> (Vec<Token>, Vec<GateNo>) {
-        let Lane { function, ref gates, .. } = self.lanes[lane];
-        let (mut tokens, mut counted, mut runs) = (Vec::new(), Vec::new(), None);
-        for (rule, number) in self.functions[function].rules.iter().zip(gates) {
-            let gate = &mut self.gates.all[*number];
-            match (rule, gate.key) {
-                (Rule::Throttle(_), GateKey::Rate(bucket, key)) => {
-                    if side == Side::Starts {
-                        gate.take(function, rule.bound(), now);
-                    }
-                    if item.starts {
-                        tokens.push(Token { bucket, key, tat: gate.tat });
-                    }
-                }
-                (Rule::Runs(_), _) => runs = Some(*number),
-                (Rule::Steps(_) | Rule::Throttle(_), _) => {
-                    gate.take(function, rule.bound(), now);
-                    counted.push(*number);
-                }
-            }
-        }
-        if let Some(gate) = runs {
-            let holder = Holder { function: item.function, keys: item.keys.clone(), gate, since: Some(now) };
-            self.hold(item.id.run, holder, now);
-        }
-        (tokens, counted)
-    }
-
-    /// A run counts where runs are limited, whatever the limit is.
-    pub(super) fn hold(&mut self, run: RunId, holder: Holder, now: Millis) {
-        match self.holders.get_mut(&run) {
-            Some(known) if known.gate == holder.gate => known.keys = holder.keys,
-            _ => {
-                self.gates.all[holder.gate].count += 1;
-                if let Some(old) = self.holders.insert(run, holder) {
-                    self.release(old.gate, None, now);
-                }
-            }
-        }
-    }
-
-    /// A run counts no longer.
-    pub(super) fn end(&mut self, run: RunId, now: Millis) {
-        if let Some(Holder { gate, since, .. }) = self.holders.remove(&run) {
-            self.release(gate, since, now);
-            shrink(&mut self.holders);
-        }
-    }
-
-    /// One that a gate counted since then has ended.
-    pub(super) fn release(&mut self, number: GateNo, since: Option<Millis>, now: Millis) {
-        self.gates.all[number].release(since.map(|since| now.since(since)));
-        self.touch(number, now);
-        self.retire(number, now);
-    }
-
-    /// The app has answered a call.
-    pub(super) fn answered(&mut self, item: &QueueItem, outcome: Settled, now: Millis) {
-        let Some(number) = self.numbers.get(&item.function).copied() else { return };
-        let function = &self.functions[number];
-        if !function.adaptive() {
-            return;
-        }
-        let Some(key) = function.key(&item.keys) else { return };
-        match outcome {
-            Settled::GivenBack | Settled::Done => {}
-            Settled::Answered => {
-                let Some(lane) = function.lanes.get(key.as_slice()).copied() else { return };
-                self.lanes[lane].rest = self.lanes[lane].rest.and_then(|rest| rest.answered(now));
-                self.close(lane, now);
-            }
-            Settled::Overloaded(until) => {
-                let lane = self.lane(number, key);
-                self.lanes[lane].rest = Some(Rest::after(self.lanes[lane].rest, until, now));
-                self.close(lane, now);
-            }
-        }
-    }
-
-    /// What throttles count.
-    pub(super) fn restore(&mut self, token: Token, now: Millis) {
-        let number = self.gates.of(GateKey::Rate(token.bucket, token.key));
-        let gate = &mut self.gates.all[number];
-        gate.tat = gate.tat.max(token.tat);
-        self.retire(number, now);
-    }
-
     /// What has a time by now is looked at.
     pub(super) fn advance(&mut self, now: Millis) {
-        while let Some((_, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            let (at, _) = self.timers.pop_first().unwrap_or((now, timer));
+        for _ in 0..ADVANCE_MAX {
+            let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) else { break };
+            self.timers.pop_first();
             match timer {
                 Timer::Gate(number) => {
                     let Some(gate) = self.gates.all.get_mut(number) else { continue };
@@ -440,51 +356,7 @@ impl Calls {
                 }
             }
         }
-        while let Some((_, timer)) = self.fading.first().copied().filter(|(at, _)| *at <= now) {
-            self.fading.pop_first();
-            match timer {
-                Timer::Gate(number) => self.retire(number, now),
-                Timer::Lane(lane) => self.close(lane, now),
-            }
-        }
-    }
-
-    /// Forgets a lane that has no jobs, as soon as nothing of its rest needs to be known.
-    pub(super) fn close(&mut self, number: LaneNo, now: Millis) {
-        let Some(lane) = self.lanes.get(number).filter(|lane| lane.is_empty()) else { return };
-        match lane.rest.map(Rest::forgotten) {
-            Some(at) if at > now => {
-                self.fading.insert((at, Timer::Lane(number)));
-            }
-            _ => self.forget_lane(number, now),
-        }
-    }
-
-    pub(super) fn forget_lane(&mut self, number: LaneNo, now: Millis) {
-        let Some(Lane { function, key, gates, .. }) = self.lanes.remove(number) else { return };
-        for gate in gates {
-            self.gates.all[gate].lanes -= 1;
-            self.retire(gate, now);
-        }
-        self.functions[function].lanes.remove(&key);
-        shrink(&mut self.functions[function].lanes);
-        self.forget_function(function);
-    }
-
-    pub(super) fn forget_function(&mut self, number: FunctionNo) {
-        if self.functions.get(number).is_some_and(Function::is_forgotten)
-            && let Some(function) = self.functions.remove(number)
-        {
-            self.numbers.remove(&function.id);
-            shrink(&mut self.numbers);
-        }
-    }
-
-    /// Forgets a gate that counts nothing, now or as soon as it does.
-    pub(super) fn retire(&mut self, gate: GateNo, now: Millis) {
-        if let Some(at) = self.gates.retire(gate, now) {
-            self.fading.insert((at, Timer::Gate(gate)));
-        }
+        self.fade(now);
     }
 }
 

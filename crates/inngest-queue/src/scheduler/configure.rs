@@ -10,7 +10,7 @@ use super::jobs::{At, Jobs};
 use super::lanes::Side;
 use super::{Scheduler, place_due};
 use crate::flow::{Dispatch, KeyValue, Keys};
-use crate::{JobId, StartedRun};
+use crate::{JobId, QueueItem, StartedRun};
 
 impl Scheduler {
     /// These are the functions, and no others have limits.
@@ -52,7 +52,7 @@ impl Scheduler {
         }
         let runs = self.calls.functions[number].runs().copied();
         let divided = self.calls.functions[number].configure(dispatch);
-        let mut homeless = self.own.take_lacking_keys(id, &self.jobs);
+        let mut homeless = self.own.lacking.take(id, &self.jobs, At::Keys);
         for lane in lanes {
             if divided {
                 homeless.extend(self.calls.jobs_of(lane, &self.jobs));
@@ -63,7 +63,7 @@ impl Scheduler {
         }
         self.calls.recount_leased(id, &mut self.jobs);
         if self.calls.functions[number].runs() != runs.as_ref() {
-            self.calls.recount_runs(id, now);
+            self.calls.recount_runs(id, &self.jobs, now);
         }
         homeless.sort_unstable();
         homeless.dedup();
@@ -80,7 +80,7 @@ impl Scheduler {
         }
     }
 
-    /// These runs have started, and count where runs are limited.
+    /// These runs have started, and count where runs are limited, if their keys tell where that is.
     pub(crate) fn occupy(&mut self, runs: Vec<StartedRun>, now: Millis) {
         for StartedRun { run, function, keys } in runs {
             let Some(gate) = self.calls.gate_of_runs(function, &keys) else { continue };
@@ -137,8 +137,9 @@ impl Calls {
         }
     }
 
-    /// Runs count where the function counts them now. Of those whose keys do not tell where that is, the engine tells.
-    fn recount_runs(&mut self, id: FunctionId, now: Millis) {
+    /// Runs count where the function counts them now, also those of calls in flight. Those whose keys do not tell where
+    /// that is count no longer.
+    fn recount_runs(&mut self, id: FunctionId, jobs: &Jobs, now: Millis) {
         let runs: Vec<_> =
             self.holders.iter().filter(|(_, holder)| holder.function == id).map(|(run, _)| *run).collect();
         for run in runs {
@@ -146,6 +147,13 @@ impl Calls {
             match self.gate_of_runs(id, &keys) {
                 Some(gate) => self.hold(run, Holder { function: id, keys, gate, since: None }, now),
                 None => self.end(run, now),
+            }
+        }
+        let calls = jobs.leased.values().filter(|job| job.item.function == id && job.is_call() && !job.withdrawn);
+        for job in calls {
+            let QueueItem { id: JobId { run, .. }, ref keys, .. } = job.item;
+            if let Some(gate) = self.gate_of_runs(id, keys) {
+                self.hold(run, Holder { function: id, keys: keys.clone(), gate, since: None }, now);
             }
         }
     }

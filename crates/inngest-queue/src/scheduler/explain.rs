@@ -8,11 +8,13 @@ use super::Scheduler;
 use super::calls::Obstacle;
 use super::gates::{GateKey, GateNo, Rule};
 use super::jobs::{At, Place, Waiting, place};
-use super::lanes::{LaneNo, Side};
+use super::lanes::{LaneNo, Side, before};
 use crate::{Cause, Explanation, JobId};
 
 /// At most so many runs are named that hold others up.
 const HOLDERS_MAX: usize = 20;
+/// At most so many jobs are counted that go before another one.
+const AHEAD_MAX: usize = 10_000;
 
 impl Scheduler {
     /// What these jobs wait for, in their order.
@@ -36,9 +38,9 @@ impl Scheduler {
             At::Keys => (Cause::Keys, None),
             At::Own => {
                 let mine = place(&job.item);
-                let places = self.own.places.get(&job.item.function).into_iter().flatten().map(|place| place.0);
-                let ahead = places.filter(|other| *other < mine && self.jobs.waits_at(*other, |at| at == At::Own));
-                (Cause::Turn { ahead: ahead.count() }, None)
+                let waits = |place| self.jobs.waits_at(place, |at| at == At::Own);
+                let places = self.own.due.places.get(&job.item.function);
+                (Cause::Turn { ahead: places.map_or(0, |places| before(places, mine, AHEAD_MAX, waits)) }, None)
             }
             At::Lane(lane, side) => self.cause_of_call(lane, side, place(&job.item), now),
         }
@@ -50,31 +52,29 @@ impl Scheduler {
         if function.paused() {
             return (Cause::Paused, None);
         }
-        let before = |side| {
-            let others = lane.line(side).waiting(&self.jobs, At::Lane(number, side));
-            others.filter(|other| *other < mine).count()
-        };
-        let ahead = || Side::BOTH.into_iter().map(before).sum();
+        let before = |side| lane.line(side).ahead(mine, AHEAD_MAX, &self.jobs, At::Lane(number, side));
+        let ahead = || Side::BOTH.into_iter().map(before).sum::<usize>().min(AHEAD_MAX);
         let index = match self.calls.obstacle(number, side, true, now) {
             None => return (Cause::Turn { ahead: ahead() }, None),
             Some(Obstacle::Rest(until)) => return (Cause::Overload { until, ahead: ahead() }, Some(until)),
             Some(Obstacle::Gate(index)) => index,
         };
         let gate = &self.calls.gates.all[lane.gates[index]];
+        let alone = !gate.has_others(number);
         let (limit, of_runs) = match function.rules[index] {
             Rule::Throttle(throttle) => {
                 let next = gate.pass(function.rules[index].bound(), now).err().flatten().unwrap_or(now);
                 let ahead = before(side);
                 let more = u64::try_from(throttle.rate.emission()).unwrap_or(0).saturating_mul(ahead as u64);
                 let cause = Cause::Throttle { bucket: throttle.bucket, next, ahead };
-                return (cause, Some(next.plus(Duration::from_nanos(more))));
+                return (cause, alone.then(|| next.plus(Duration::from_nanos(more))));
             }
             Rule::Steps(limit) => (limit, false),
             Rule::Runs(limit) => (limit, true),
         };
         let ahead = if of_runs { before(side) } else { ahead() };
         let holders = self.holders(lane.gates[index]);
-        let expected = gate.held.map(|held| {
+        let expected = gate.held.filter(|_| alone).map(|held| {
             let ms = held * (ahead + 1) as f64 / f64::from(limit.limit.max(1));
             now.plus(Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or_default())
         });

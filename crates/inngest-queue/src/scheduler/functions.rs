@@ -89,6 +89,12 @@ impl Function {
         self.rules.last().filter(|rule| matches!(rule, Rule::Runs(_)))
     }
 
+    /// Whether its lane stays when it has no jobs: where nothing has a key there is only one, and most jobs are made
+    /// when it is empty.
+    pub(super) fn keeps_its_lane(&self) -> bool {
+        self.dispatch.is_some() && self.keys.is_empty()
+    }
+
     /// The values of its keys, if all were evaluated for the run.
     pub(super) fn key(&self, keys: &Keys) -> Option<Vec<KeyValue>> {
         self.keys.iter().map(|expression| keys.get(*expression)).collect()

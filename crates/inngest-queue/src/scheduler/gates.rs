@@ -94,6 +94,17 @@ pub(super) enum Bound {
     Rate(Rate),
 }
 
+impl Bound {
+    /// The one of two bounds of a gate that lets pass what the other one does, and maybe more.
+    fn looser(self, other: Self) -> Self {
+        let room = |bound: &Self| match bound {
+            Self::Count(limit) => i64::from(*limit),
+            Self::Rate(rate) => rate.tolerance(),
+        };
+        std::cmp::max_by_key(self, other, room)
+    }
+}
+
 /// The line that a gate has woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Woken {
@@ -115,12 +126,19 @@ pub(super) struct Gate {
     pub(super) woken: Option<Woken>,
     /// Boxed, because most gates have one, and a map has room for several.
     pub(super) queues: BTreeMap<FunctionNo, Box<Queue>>,
+    /// What is closed for this bound is closed for all who wait.
+    loosest: Option<Bound>,
     /// The function whose turn was last.
     last: FunctionNo,
     /// When it will be looked at again.
     pub(super) timer: Option<Millis>,
+    /// When it is looked at again whether it may be forgotten.
+    pub(super) fades: Option<Millis>,
     /// How long one goes on, about, in milliseconds.
     pub(super) held: Option<f64>,
+    /// How many functions were looked at to find the next line.
+    #[cfg(test)]
+    pub(super) looks: usize,
 }
 
 /// The lines of one function that wait at a gate.
@@ -151,7 +169,21 @@ pub(super) enum Next {
 
 impl Gate {
     fn new(key: GateKey) -> Self {
-        Self { key, count: 0, tat: 0, lanes: 0, woken: None, queues: BTreeMap::new(), last: 0, timer: None, held: None }
+        Self {
+            key,
+            count: 0,
+            tat: 0,
+            lanes: 0,
+            woken: None,
+            queues: BTreeMap::new(),
+            loosest: None,
+            last: 0,
+            timer: None,
+            fades: None,
+            held: None,
+            #[cfg(test)]
+            looks: 0,
+        }
     }
 
     /// Whether one more may pass; if not, when that is by time alone.
@@ -187,6 +219,11 @@ impl Gate {
             .entry(function)
             .or_insert_with(|| Box::new(Queue { bound, lines: Default::default(), stalled: [false; 2] }));
         queue.lines[spot.side as usize].insert(spot);
+        self.loosen(bound);
+    }
+
+    fn loosen(&mut self, bound: Bound) {
+        self.loosest = Some(self.loosest.map_or(bound, |known| known.looser(bound)));
     }
 
     pub(super) fn leave(&mut self, function: FunctionNo, spot: Spot) {
@@ -194,6 +231,7 @@ impl Gate {
         queue.lines[spot.side as usize].remove(&spot);
         if queue.lines.iter().all(BTreeSet::is_empty) {
             self.queues.remove(&function);
+            self.loosest = self.loosest.filter(|_| !self.queues.is_empty());
         }
     }
 
@@ -202,6 +240,8 @@ impl Gate {
         let Some(queue) = self.queues.get_mut(&function) else { return false };
         let stalled = stalled && !queue.lines[side as usize].is_empty();
         queue.stalled[side as usize] = stalled;
+        let bound = queue.bound;
+        self.loosen(bound);
         stalled
     }
 
@@ -210,22 +250,40 @@ impl Gate {
         if self.woken.is_some() {
             return Next::Nothing;
         }
-        let mut soonest: Option<Millis> = None;
+        let closed = |gate: &Self| match gate.loosest.map(|bound| gate.pass(bound, now)) {
+            Some(Ok(())) => None,
+            Some(Err(Some(at))) => Some(Next::At(at)),
+            Some(Err(None)) | None => Some(Next::Nothing),
+        };
+        if let Some(next) = closed(self) {
+            return next;
+        }
+        let mut loosest: Option<Bound> = None;
         let after = self.queues.range(self.last + 1..).chain(self.queues.range(..=self.last));
         for (function, queue) in after {
-            let Some(spot) = queue.first() else { continue };
-            match self.pass(queue.bound, now) {
-                Ok(()) => {
-                    let function = *function;
-                    self.last = function;
-                    self.woken = Some(Woken { function, lane: spot.lane, side: spot.side });
-                    self.leave(function, spot);
-                    return Next::Wake(spot);
-                }
-                Err(at) => soonest = soonest.into_iter().chain(at).min(),
+            #[cfg(test)]
+            {
+                self.looks += 1;
             }
+            let Some(spot) = queue.first() else { continue };
+            if self.pass(queue.bound, now).is_ok() {
+                let function = *function;
+                self.last = function;
+                self.woken = Some(Woken { function, lane: spot.lane, side: spot.side });
+                self.leave(function, spot);
+                return Next::Wake(spot);
+            }
+            loosest = Some(loosest.map_or(queue.bound, |known| known.looser(queue.bound)));
         }
-        soonest.map_or(Next::Nothing, Next::At)
+        // The loosest one has left.
+        self.loosest = loosest;
+        closed(self).unwrap_or(Next::Nothing)
+    }
+
+    /// Whether other lanes than this one wait here.
+    pub(super) fn has_others(&self, lane: LaneNo) -> bool {
+        let lines = self.queues.values().flat_map(|queue| queue.lines.iter().flatten());
+        lines.map(|spot| spot.lane).chain(self.woken.map(|woken| woken.lane)).any(|other| other != lane)
     }
 
     /// Whether nobody needs to know of it any more; if that is only a matter of time, when.

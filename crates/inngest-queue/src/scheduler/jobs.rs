@@ -41,7 +41,7 @@ pub(super) enum At {
     Later,
     /// Among the server's own work.
     Own,
-    /// There too, because the keys of its run are not those that its function has now.
+    /// There too, behind it, because the keys of its run are not those that its function has now.
     Keys,
     /// Among the calls.
     Lane(LaneNo, Side),
@@ -75,16 +75,35 @@ impl Jobs {
     }
 }
 
-/// The server's own due work: functions take turns, and nothing limits it.
+/// The server's own due work, which nothing limits.
 #[derive(Debug, Default)]
 pub(super) struct Own {
+    pub(super) due: Rota,
+    /// Calls that lack keys: only when nothing else is due, because there may be many of them at once.
+    pub(super) lacking: Rota,
+}
+
+impl Own {
+    /// The job whose turn it is.
+    pub(super) fn next(&mut self, jobs: &Jobs) -> Option<JobId> {
+        self.due.next(jobs, At::Own).or_else(|| self.lacking.next(jobs, At::Keys))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.turns.is_empty() && self.lacking.turns.is_empty()
+    }
+}
+
+/// Jobs whose functions take turns.
+#[derive(Debug, Default)]
+pub(super) struct Rota {
     /// The jobs of each function. Places of jobs that are gone or were replaced are skipped when they come up.
     pub(super) places: Map<FunctionId, BinaryHeap<Reverse<Place>>>,
     /// Functions that may have due jobs, in the order in which they take turns.
     pub(super) turns: VecDeque<FunctionId>,
 }
 
-impl Own {
+impl Rota {
     pub(super) fn push(&mut self, function: FunctionId, place: Place) {
         let places = self.places.entry(function).or_default();
         if places.is_empty() {
@@ -93,27 +112,18 @@ impl Own {
         places.push(Reverse(place));
     }
 
-    /// Takes out the jobs of a function that lack keys.
-    pub(super) fn take_lacking_keys(&mut self, function: FunctionId, jobs: &Jobs) -> Vec<JobId> {
-        let Some(places) = self.places.get_mut(&function) else { return Vec::new() };
-        let mut lacking = Vec::new();
-        places.retain(|Reverse(place)| {
-            let lacks = jobs.waits_at(*place, |at| at == At::Keys);
-            lacking.extend(lacks.then_some(place.1));
-            !lacks
-        });
-        if places.is_empty() {
-            self.places.remove(&function);
-            self.turns.retain(|other| *other != function);
-        }
-        lacking
+    /// Takes out the jobs of a function.
+    pub(super) fn take(&mut self, function: FunctionId, jobs: &Jobs, at: At) -> Vec<JobId> {
+        let Some(places) = self.places.remove(&function) else { return Vec::new() };
+        self.turns.retain(|other| *other != function);
+        let waits = places.into_iter().filter(|Reverse(place)| jobs.waits_at(*place, |known| known == at));
+        waits.map(|Reverse((_, id, _))| id).collect()
     }
 
-    /// The job whose turn it is.
-    pub(super) fn next(&mut self, jobs: &Jobs) -> Option<JobId> {
+    fn next(&mut self, jobs: &Jobs, at: At) -> Option<JobId> {
         while let Some(function) = self.turns.pop_front() {
             let Some(places) = self.places.get_mut(&function) else { continue };
-            let waits = |place| jobs.waits_at(place, |at| matches!(at, At::Own | At::Keys));
+            let waits = |place| jobs.waits_at(place, |known| known == at);
             let next = std::iter::from_fn(|| places.pop()).find(|Reverse(place)| waits(*place));
             if places.is_empty() {
                 self.places.remove(&function);

@@ -60,12 +60,14 @@ pub(super) struct Lane {
     /// Its next turn.
     pub(super) tag: u64,
     pub(super) rest: Option<Rest>,
+    /// When it is looked at again whether it may be forgotten.
+    pub(super) fades: Option<Millis>,
     lines: [Line; 2],
 }
 
 impl Lane {
     pub(super) fn new(function: FunctionNo, key: Box<[KeyValue]>, gates: Box<[GateNo]>) -> Self {
-        Self { function, key, gates, tag: 0, rest: None, lines: [Line::default(), Line::default()] }
+        Self { function, key, gates, tag: 0, rest: None, fades: None, lines: [Line::default(), Line::default()] }
     }
 
     pub(super) const fn line(&self, side: Side) -> &Line {
@@ -137,7 +139,8 @@ impl Line {
     /// Makes sure that the first place is that of a job that waits.
     pub(super) fn tidy(&mut self, jobs: &Jobs, at: At) {
         if self.live == 0 {
-            self.places = BinaryHeap::new();
+            self.places.clear();
+            self.places.shrink_to(Self::STALE);
         }
         let waits = |place: Place| jobs.waits_at(place, |found| found == at);
         if self.places.len() > 2 * self.live + Self::STALE {
@@ -161,9 +164,32 @@ impl Line {
         places.filter(move |place| !stale || jobs.waits_at(*place, |found| found == at))
     }
 
+    /// How many that wait go before this place, and no more than `max` of them.
+    pub(super) fn ahead(&self, of: Place, max: usize, jobs: &Jobs, at: At) -> usize {
+        before(&self.places, of, max, |place| jobs.waits_at(place, |found| found == at))
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.live
     }
+}
+
+/// How many places of a heap are before `of` and count; no more than `max`. Looks at these and at what is next to
+/// them, whatever else there is.
+pub(super) fn before(
+    heap: &BinaryHeap<Reverse<Place>>,
+    of: Place,
+    max: usize,
+    counts: impl Fn(Place) -> bool,
+) -> usize {
+    let (places, mut next, mut found) = (heap.as_slice(), vec![0], 0);
+    while let Some(index) = next.pop().filter(|_| found < max) {
+        if let Some(Reverse(place)) = places.get(index).filter(|Reverse(place)| *place < of) {
+            found += usize::from(counts(*place));
+            next.extend([2 * index + 1, 2 * index + 2]);
+        }
+    }
+    found
 }
 
 /// The rest of a lane whose app answered that it was too much.

@@ -8,7 +8,9 @@
 mod arena;
 mod calls;
 mod configure;
+mod counts;
 mod explain;
+mod forget;
 mod functions;
 mod gates;
 mod jobs;
@@ -24,6 +26,9 @@ use crate::{Depth, Errand, JobId, Lease, QueueItem, Settled, Token, Work};
 use arena::shrink;
 use calls::{Calls, line_of};
 use jobs::{At, Jobs, Leased, Own, Waiting, place};
+
+/// At most so much that has come due gets its place at once: others wait for the lock meanwhile.
+const ADVANCE_MAX: usize = 1_000;
 
 /// The index over all jobs.
 #[derive(Debug, Default)]
@@ -119,9 +124,11 @@ impl Scheduler {
         Some(Lease { item, errand })
     }
 
-    /// What has come due gets its place among the due jobs.
+    /// What has come due gets its place among the due jobs: a part of it, if it is much. Then [`Scheduler::next`] stays
+    /// in the past.
     fn advance(&mut self, now: Millis) {
-        while let Some((due, id)) = self.later.first().copied().filter(|(due, _)| *due <= now) {
+        for _ in 0..ADVANCE_MAX {
+            let Some((due, id)) = self.later.first().copied().filter(|(due, _)| *due <= now) else { break };
             self.later.remove(&(due, id));
             let Some(job) = self.jobs.waiting.get_mut(&id) else { continue };
             job.at = place_due(job, &mut self.own, &mut self.calls);
@@ -141,13 +148,14 @@ impl Scheduler {
         if leased.is_call() {
             self.calls.answered(&leased.item, outcome, now);
         }
-        for gate in leased.gates {
-            self.calls.release(gate, Some(leased.since), now);
-        }
+        // What comes next waits already when what the lease held is passed on.
         match leased.next {
             Some(next) => self.add(*next, false, now),
             None if outcome == Settled::GivenBack && !leased.withdrawn => self.add(leased.item, !leased.rekey, now),
             None => {}
+        }
+        for gate in leased.gates {
+            self.calls.release(gate, Some(leased.since), now);
         }
         shrink(&mut self.jobs.waiting);
         shrink(&mut self.jobs.leased);
@@ -171,7 +179,7 @@ impl Scheduler {
     pub(crate) fn has_due(&self, work: Work) -> bool {
         match work {
             Work::Calls => !self.calls.turns.is_empty(),
-            Work::Own => !self.own.turns.is_empty(),
+            Work::Own => !self.own.is_empty(),
         }
     }
 
@@ -193,8 +201,10 @@ fn place_due(job: &Waiting, own: &mut Own, calls: &mut Calls) -> At {
         Work::Own => At::Own,
         Work::Calls => calls.find(&job.item, job.paid).map_or(At::Keys, |(lane, side)| At::Lane(lane, side)),
     };
-    if matches!(at, At::Own | At::Keys) {
-        own.push(job.item.function, place(&job.item));
+    match at {
+        At::Own => own.due.push(job.item.function, place(&job.item)),
+        At::Keys => own.lacking.push(job.item.function, place(&job.item)),
+        At::Later | At::Lane(..) => {}
     }
     at
 }

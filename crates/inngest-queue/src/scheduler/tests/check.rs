@@ -39,11 +39,12 @@ impl Scheduler {
         assert_eq!(later.clone().count(), self.later.len());
         assert!(later.clone().all(|job| self.later.contains(&(job.item.due, job.item.id))));
         assert!(self.jobs.leased.keys().all(|id| !self.jobs.waiting.contains_key(id)));
-        for job in self.jobs.waiting.values().filter(|job| matches!(job.at, At::Own | At::Keys)) {
-            let places = &self.own.places[&job.item.function];
-            assert!(
-                places.iter().any(|known| known.0 == place(&job.item)) && self.own.turns.contains(&job.item.function)
-            );
+        for (rota, at) in [(&self.own.due, At::Own), (&self.own.lacking, At::Keys)] {
+            for job in self.jobs.waiting.values().filter(|job| job.at == at) {
+                let places = &rota.places[&job.item.function];
+                assert!(places.iter().any(|known| known.0 == place(&job.item)));
+                assert!(rota.turns.contains(&job.item.function));
+            }
         }
     }
 
@@ -55,7 +56,8 @@ impl Scheduler {
         for (number, lane) in self.calls.lanes.iter() {
             let function = &self.calls.functions[lane.function];
             assert_eq!(function.lanes.get(&lane.key), Some(&number));
-            assert!(!lane.is_empty() || lane.rest.is_some(), "an empty lane is forgotten");
+            let stays = lane.rest.is_some() || function.keeps_its_lane();
+            assert!(!lane.is_empty() || stays, "an empty lane is forgotten");
             for side in Side::BOTH {
                 let line = lane.line(side);
                 let at = At::Lane(number, side);

@@ -347,6 +347,12 @@ impl Model {
         }
         let now = known.and_then(|known| known.runs);
         if runs != now {
+            let calls = self.leased.values().filter(|job| job.lease.errand != Errand::Rekey && !job.withdrawn);
+            for item in calls.map(|job| &job.lease.item).filter(|item| item.work() == Work::Calls) {
+                if item.function == function {
+                    self.holders.insert(item.id.run, (function, item.keys.clone()));
+                }
+            }
             self.holders
                 .retain(|_, (of, keys)| *of != function || now.is_some_and(|now| value(now.key, keys).is_some()));
         }
