@@ -37,7 +37,8 @@ pub trait Rows {
 /// What becomes of an event, and what its rate limits count from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The TAT of each of the function's rate limits, in their order; empty when the event does not count.
+    /// The TAT of each of the function's rate limits, in their order; empty when the event does not count, because it
+    /// neither starts a run nor joins a debounce.
     pub counted: Vec<i64>,
     /// What becomes of the event.
     pub outcome: Outcome,
@@ -101,7 +102,10 @@ pub fn decide<R: Rows>(admission: &Admission, rows: &mut R, now: Millis) -> Resu
         Some(debounce) => Outcome::Debounce(debounce),
         None => Outcome::Run(start(admission, rows)?),
     };
-    Ok(Decision { counted, outcome })
+    Ok(match outcome {
+        Outcome::Run(Start::Never(_)) => uncounted(outcome),
+        _ => Decision { counted, outcome },
+    })
 }
 
 /// What becomes of events that were gathered, when their time has come. Those of a batch have taken their keys of
@@ -285,6 +289,29 @@ mod tests {
             let Ok(decision) = decide(&admission, &mut rows, NOW);
             let expected = if counted.is_empty() { never(Skip::RateLimited) } else { Outcome::Run(Start::Now) };
             assert_eq!(decision, Decision { counted, outcome: expected }, "{tats:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_starts_a_run_or_is_debounced_counts() {
+        let counts = |admission: Admission, holder: Option<RunId>| {
+            let admission = Admission { rates: vec![rate(1)], ..admission };
+            let Ok(decision) = decide(&admission, &mut Known { holder, ..Known::default() }, NOW);
+            !decision.counted.is_empty()
+        };
+        let closed = |closed| Admission { closed: Some(closed), ..Admission::default() };
+        let single = |mode| Admission { singleton: Some(Singleton { key: KEY, mode }), ..Admission::default() };
+        let debounce = everything().debounce;
+        for (admission, holder, expected) in [
+            (Admission::default(), None, true),
+            (single(SingletonMode::Skip), None, true),
+            (single(SingletonMode::Cancel), Some(HOLDER), true),
+            (Admission { debounce, ..closed(Closed::Paused) }, None, true),
+            (single(SingletonMode::Skip), Some(HOLDER), false),
+            (closed(Closed::Paused), None, false),
+            (closed(Closed::Draining), None, false),
+        ] {
+            assert_eq!(counts(admission.clone(), holder), expected, "{admission:?} {holder:?}");
         }
     }
 

@@ -36,6 +36,8 @@ enum Op {
     Pass(u64),
     /// Up to so many of the jobs of gatherings that are due are done.
     Work(usize, Flow),
+    /// What has been gathered for the longest time is dropped.
+    Drop,
     /// One of the runs that are open ends.
     End(prop::sample::Index),
     /// The process ends, and another one begins.
@@ -130,6 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
         10 => prop::collection::vec(sent, 1..5).prop_map(Op::Send),
         6 => prop::sample::select(vec![1_u64, 300, 992, 1_008, 2_000, 3_000]).prop_map(Op::Pass),
         4 => (1..4_usize, flow()).prop_map(|(max, flow)| Op::Work(max, flow)),
+        1 => Just(Op::Drop),
         5 => any::<prop::sample::Index>().prop_map(Op::End),
         1 => Just(Op::Reopen),
     ]
@@ -158,6 +161,8 @@ struct Gathered {
     first_at: Millis,
     deadline: Millis,
     events: Vec<(EventId, Millis)>,
+    /// Keys of idempotency that its events have taken.
+    taken: Vec<Arc<str>>,
     invokers: Vec<Arc<str>>,
 }
 
@@ -186,6 +191,7 @@ impl Model {
             let at = self.gathering(Gathering::Batch, batch.key, admit, now, now.plus(batch.timeout));
             let gathered = &mut self.gatherings[at];
             gathered.events.push((event.id, event.ts));
+            gathered.taken.extend(admit.idempotency.clone().map(|(key, _)| key));
             gathered.invokers.extend(admit.correlation_id.clone());
             if gathered.events.len() >= batch.size as usize {
                 gathered.deadline = now;
@@ -199,8 +205,10 @@ impl Model {
         if !flow.rates.iter().all(|limit| self.allows(limit, now)) {
             return self.skip(admit, &[event.id], Skip::RateLimited);
         }
-        for limit in &flow.rates {
-            self.pass(limit, now);
+        if flow.debounce.is_some() || self.forbids(admit).is_none() {
+            for limit in &flow.rates {
+                self.pass(limit, now);
+            }
         }
         if let Some(debounce) = flow.debounce {
             let at = self.gathering(Gathering::Debounce, debounce.key, admit, now, now);
@@ -239,6 +247,7 @@ impl Model {
             return self.skip(admit, &events, Skip::Duplicate);
         }
         if let Some(skip) = self.forbids(admit) {
+            self.give_keys_back(&gathered);
             return self.skip(admit, &events, skip);
         }
         if debounced {
@@ -263,6 +272,13 @@ impl Model {
     fn take(&mut self, admit: &Admit) {
         if let Some((key, until)) = &admit.idempotency {
             self.keys.insert((admit.function, key.clone()), *until);
+        }
+    }
+
+    /// The events of a batch may come again when they start no run.
+    fn give_keys_back(&mut self, gathered: &Gathered) {
+        for key in &gathered.taken {
+            self.keys.remove(&(gathered.function, key.clone()));
         }
     }
 
@@ -293,8 +309,8 @@ impl Model {
             return at;
         }
         let (id, function) = (admit.run, admit.function);
-        let (events, invokers) = (Vec::new(), Vec::new());
-        self.gatherings.push(Gathered { id, function, kind, key, first_at: now, deadline, events, invokers });
+        let (events, taken, invokers) = (Vec::new(), Vec::new(), Vec::new());
+        self.gatherings.push(Gathered { id, function, kind, key, first_at: now, deadline, events, taken, invokers });
         self.gatherings.len() - 1
     }
 
@@ -400,6 +416,7 @@ impl World {
             Op::Send(events) => self.send(events).await,
             Op::Pass(ms) => self.clock.pass(Duration::from_millis(ms)),
             Op::Work(max, flow) => self.work(max, &flow).await,
+            Op::Drop => self.drop_first().await,
             Op::End(index) => self.end(index).await,
             Op::Reopen => {
                 self.store.close().await;
@@ -478,6 +495,17 @@ impl World {
             let start = Change::StartGathered(job, Box::new(admit), |_| Payload::from("null"));
             self.commit(vec![Requirement::Generation(job, generation)], vec![start]).await;
         }
+    }
+
+    async fn drop_first(&mut self) {
+        if self.model.gatherings.is_empty() {
+            return;
+        }
+        let gathered = self.model.gatherings.remove(0);
+        self.model.give_keys_back(&gathered);
+        let gone = |(event, _): &(EventId, FunctionId)| gathered.events.iter().any(|(known, _)| known == event);
+        self.model.matched.retain(|matched| matched.1 != gathered.function || !gone(matched));
+        self.commit(Vec::new(), vec![Change::DropGathered(JobId::gathered(gathered.id))]).await;
     }
 
     async fn end(&mut self, index: prop::sample::Index) {

@@ -139,7 +139,7 @@ impl Case<'_> {
             assert_eq!(record.ended_at, Some(self.ids.now()));
             assert!(self.store.event(sent.event.id).await.expect("reads").expect("stored").runs.is_empty());
         }
-        // It has no effect on others: a rate comes before, a holder is not cancelled.
+        // It has no effect on others: a rate does not count it, a holder is not cancelled.
         let limits = vec![rate(function, "c", 1, MINUTE)];
         let closed = || Admission {
             rates: limits.clone(),
@@ -152,7 +152,9 @@ impl Case<'_> {
         let paused = self.matched(function, closed()).await;
         assert_eq!(paused.skip(), Some(Skip::Paused));
         assert!(paused.committed.jobs.is_empty());
-        assert_eq!(self.matched(function, closed()).await.skip(), Some(Skip::RateLimited));
+        let open = || Admission { rates: limits.clone(), ..Admission::default() };
+        assert!(self.matched(function, open()).await.is_started());
+        assert_eq!(self.matched(function, closed()).await.skip(), Some(Skip::RateLimited), "which comes first");
     }
 
     async fn a_repeated_event_is_decided_once(&self) {
@@ -294,7 +296,7 @@ impl Case<'_> {
 
     /// One with a key of idempotency.
     async fn keyed(&self, function: FunctionId, key: &str, flow: Admission) -> Matched {
-        let event = self.event("admission/keyed");
+        let event = Event { external_id: Some(key.into()), ..self.event("admission/keyed") };
         let idempotency = Some((key.into(), self.ids.now().plus(60 * MINUTE)));
         let admit = Admit { idempotency, ..self.with(&event, function, flow) };
         self.put(event, admit).await
@@ -302,7 +304,7 @@ impl Case<'_> {
 
     /// The same without flow control.
     async fn keyed_plainly(&self, function: FunctionId, key: &str) -> Matched {
-        let event = self.event("admission/keyed");
+        let event = Event { external_id: Some(key.into()), ..self.event("admission/keyed") };
         let admit = self.admission(&event, function, Some((key.into(), self.ids.now().plus(60 * MINUTE))));
         self.put(event, admit).await
     }

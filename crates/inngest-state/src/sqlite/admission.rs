@@ -25,6 +25,7 @@ pub(super) struct Admissions<'c> {
     take: Statement<'c>,
     tat: Statement<'c>,
     put_tat: Statement<'c>,
+    free: Statement<'c>,
     put_skip: Statement<'c>,
     put_skipped_run: Statement<'c>,
 }
@@ -36,6 +37,8 @@ impl<'c> Admissions<'c> {
             is_taken: sql("SELECT 1 FROM idempotency WHERE function_id = ?1 AND key = ?2 AND expires_at > ?3")?,
             take: sql("INSERT INTO idempotency (function_id, key, expires_at) VALUES (?1,?2,?3) \
                  ON CONFLICT (function_id, key) DO UPDATE SET expires_at = ?3 WHERE expires_at <= ?4")?,
+            free: sql("DELETE FROM idempotency WHERE function_id = ?1 \
+                 AND key = (SELECT external_id FROM events WHERE id = ?2)")?,
             tat: sql("SELECT tat FROM tats WHERE kind = ?1 AND bucket = ?2 AND key = ?3")?,
             put_tat: sql("INSERT INTO tats (kind, bucket, key, tat) VALUES (?1,?2,?3,?4) \
                  ON CONFLICT (kind, bucket, key) DO UPDATE SET tat = ?4 WHERE tat < ?4")?,
@@ -51,6 +54,14 @@ impl<'c> Admissions<'c> {
         let Some((key, until)) = &admit.idempotency else { return Ok(true) };
         let now = admit.run.timestamp();
         Ok(self.take.execute(params![admit.function.0.as_bytes(), &**key, until.0, now.0])? == 1)
+    }
+
+    /// Gives the keys back that these events have taken: they start no run.
+    pub(super) fn free_keys(&mut self, function: FunctionId, events: &[EventId]) -> rusqlite::Result<()> {
+        for event in events {
+            self.free.execute(params![function.0.as_bytes(), event.to_bytes()])?;
+        }
+        Ok(())
     }
 
     fn is_duplicate(&mut self, admit: &Admit) -> rusqlite::Result<bool> {
@@ -86,8 +97,8 @@ impl<'c> Admissions<'c> {
         Ok(())
     }
 
-    /// Notes that the run of these events does not start, and leaves it in the lists if it is to be seen there.
-    pub(super) fn skip_run(
+    /// Notes that these events start no run, and leaves one in the lists if it is to be seen there.
+    pub(super) fn skip_all(
         &mut self,
         admit: &Admit,
         (events, event_name): (&[EventId], &str),
@@ -96,24 +107,36 @@ impl<'c> Admissions<'c> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let run = reason.leaves_run().then_some(admit.run);
-        if let Some(run) = run {
-            let (code, existing) = codec::skip_codes(reason);
-            let ids: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
-            self.put_skipped_run.execute(params![
-                run.to_bytes(),
-                admit.function.0.as_bytes(),
-                RunStatus::Skipped as u8,
-                ids,
-                event_name,
-                admit.correlation_id.as_deref(),
-                now.0,
-                code,
-                existing
-            ])?;
+        if run.is_some() {
+            self.skip_run(admit, (events, event_name), reason, now)?;
         }
         for event in events {
             self.skip(*event, admit.function, reason, run, committed)?;
         }
+        Ok(())
+    }
+
+    /// Leaves the run of these events in the lists, although it does not start.
+    pub(super) fn skip_run(
+        &mut self,
+        admit: &Admit,
+        (events, event_name): (&[EventId], &str),
+        reason: Skip,
+        now: Millis,
+    ) -> rusqlite::Result<()> {
+        let (code, existing) = codec::skip_codes(reason);
+        let ids: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
+        self.put_skipped_run.execute(params![
+            admit.run.to_bytes(),
+            admit.function.0.as_bytes(),
+            RunStatus::Skipped as u8,
+            ids,
+            event_name,
+            admit.correlation_id.as_deref(),
+            now.0,
+            code,
+            existing
+        ])?;
         Ok(())
     }
 }
@@ -149,7 +172,7 @@ impl Statements<'_> {
                 return Ok(None);
             }
             Outcome::Run(Start::Never(reason)) => {
-                self.admissions.skip_run(admit, (&[event.id], &event.name), reason, now, committed)?;
+                self.admissions.skip_all(admit, (&[event.id], &event.name), reason, now, committed)?;
                 return Ok(None);
             }
             Outcome::Run(Start::Now) => None,

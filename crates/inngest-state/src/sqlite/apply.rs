@@ -172,7 +172,7 @@ impl<'c> Statements<'c> {
                 Change::StartGathered(job, admit, refusal) => {
                     self.start_gathered(*job, admit, *refusal, now, &mut committed)?;
                 }
-                Change::DropGathered(job) => self.forget(*job).map(drop)?,
+                Change::DropGathered(job) => self.drop_gathered(*job)?,
                 Change::PutTokens(tokens) => {
                     for token in tokens {
                         self.admissions.put_tat(Counts::Throttles, *token)?;
@@ -188,6 +188,7 @@ impl<'c> Statements<'c> {
     /// The open database transaction was undone: what is known in memory of its content may be wrong.
     pub(super) fn undone(&mut self) {
         self.waits.reload();
+        self.singletons.reload();
     }
 
     fn violated(&mut self, requirement: &Requirement) -> rusqlite::Result<Option<Rejected>> {

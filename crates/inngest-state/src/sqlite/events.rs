@@ -159,8 +159,9 @@ impl Statements<'_> {
         let after = match self.admit_gathered(Gathering::Batch, admit)? {
             Start::Now => None,
             Start::After(run) => Some(run),
+            // The events have started a run before, so only this one is skipped.
             Start::Never(reason) => {
-                self.admissions.skip_run(admit, (events, event_name), reason, now, committed)?;
+                self.admissions.skip_run(admit, (events, event_name), reason, now)?;
                 return self.note_original(run, rerun.original);
             }
         };

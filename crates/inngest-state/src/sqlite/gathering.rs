@@ -39,6 +39,7 @@ struct Open {
 
 /// What was gathered.
 pub(super) struct Gathered {
+    function: FunctionId,
     kind: Gathering,
     keys: Keys,
     events: Vec<EventId>,
@@ -61,7 +62,7 @@ impl<'c> Gatherings<'c> {
             winner: sql("SELECT event_id FROM gathered WHERE gathering = ?1 AND seq = 0")?,
             replace_winner: sql("UPDATE gathered SET event_id = ?2 WHERE gathering = ?1 AND seq = 0")?,
             members: sql("SELECT event_id, correlation_id FROM gathered WHERE gathering = ?1 ORDER BY seq")?,
-            remove: sql("DELETE FROM gatherings WHERE id = ?1 RETURNING kind, keys")?,
+            remove: sql("DELETE FROM gatherings WHERE id = ?1 RETURNING function_id, kind, keys")?,
             remove_members: sql("DELETE FROM gathered WHERE gathering = ?1")?,
         })
     }
@@ -109,8 +110,10 @@ impl<'c> Gatherings<'c> {
 
     fn remove(&mut self, job: JobId) -> rusqlite::Result<Option<Gathered>> {
         let id = job.run.to_bytes();
-        let removed = self.remove.query_row([id], |row| Ok((codec::gathering(row, 0)?, codec::keys(row, 1)?)));
-        let Some((kind, keys)) = removed.optional()? else { return Ok(None) };
+        let removed = self
+            .remove
+            .query_row([id], |row| Ok((codec::function_id(row, 0)?, codec::gathering(row, 1)?, codec::keys(row, 2)?)));
+        let Some((function, kind, keys)) = removed.optional()? else { return Ok(None) };
         let (mut events, mut invokers) = (Vec::new(), Vec::new());
         let mut rows = self.members.query([id])?;
         while let Some(row) = rows.next()? {
@@ -120,7 +123,7 @@ impl<'c> Gatherings<'c> {
         drop(rows);
         self.remove_members.execute([id])?;
         let correlation_ids = (!invokers.is_empty()).then(|| invokers.join(",").into());
-        Ok(Some(Gathered { kind, keys, events, correlation_ids }))
+        Ok(Some(Gathered { function, kind, keys, events, correlation_ids }))
     }
 }
 
@@ -254,7 +257,8 @@ impl Statements<'_> {
             Start::After(run) => Some(run),
             Start::Never(reason) => {
                 let name = self.name_of_first(&gathered)?;
-                self.admissions.skip_run(admit, (&gathered.events, &name), reason, now, committed)?;
+                self.free_keys(&gathered)?;
+                self.admissions.skip_all(admit, (&gathered.events, &name), reason, now, committed)?;
                 for invoker in invokers(gathered.correlation_ids.as_deref().unwrap_or_default()) {
                     self.resume(invoker, &Resolution::Value(refusal(reason)), now, committed)?;
                 }
@@ -267,8 +271,21 @@ impl Statements<'_> {
         self.start_with(gathered, admit, after, now, committed)
     }
 
+    /// The function is gone, and nothing starts.
+    pub(super) fn drop_gathered(&mut self, job: JobId) -> rusqlite::Result<()> {
+        self.forget(job)?.map_or(Ok(()), |gathered| self.free_keys(&gathered))
+    }
+
+    /// The events of a batch have taken their keys when they joined it; those of a debounce have taken none.
+    fn free_keys(&mut self, gathered: &Gathered) -> rusqlite::Result<()> {
+        match gathered.kind {
+            Gathering::Batch => self.admissions.free_keys(gathered.function, &gathered.events),
+            Gathering::Debounce => Ok(()),
+        }
+    }
+
     /// Removes what was gathered, and its job.
-    pub(super) fn forget(&mut self, job: JobId) -> rusqlite::Result<Option<Gathered>> {
+    fn forget(&mut self, job: JobId) -> rusqlite::Result<Option<Gathered>> {
         let gathered = self.gatherings.remove(job)?;
         if gathered.is_some() {
             self.remove_job(job)?;

@@ -80,6 +80,14 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A database in memory.
+#[cfg(test)]
+pub(super) fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("opens");
+    migrate(&mut connection).expect("migrates");
+    connection
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 use inngest_core::{Clock, Millis, crash};
 use inngest_queue::admission;
-use rusqlite::Connection;
+use rusqlite::{CachedStatement, Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Applied, Statements};
@@ -20,9 +20,10 @@ const WAITING_MAX: usize = 16_384;
 /// Transitions of one database transaction; the rest waits for the next.
 const BATCH_MAX: usize = 1_024;
 
-/// Idempotency keys and counts of limits that have expired are removed in passing: so many after every such number of batches.
-const EXPIRE_EVERY: u32 = 256;
-const EXPIRE_ROWS: u32 = 4_096;
+/// Idempotency keys and counts of limits that have expired are removed in passing after every such number of batches:
+/// of each as many as full batches of events with one key add, so that what expires never piles up.
+const EXPIRE_EVERY: u32 = 4;
+const EXPIRE_ROWS: u32 = EXPIRE_EVERY * BATCH_MAX as u32;
 
 type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -216,7 +217,8 @@ fn expire(connection: &Connection, now: Millis) {
     let tats = "DELETE FROM tats WHERE (kind, bucket, key) IN \
                 (SELECT kind, bucket, key FROM tats WHERE tat <= ?1 LIMIT ?2)";
     for (sql, until) in [(keys, now.0), (tats, admission::nanoseconds(now))] {
-        if let Err(error) = connection.execute(sql, rusqlite::params![until, EXPIRE_ROWS]) {
+        let remove = |mut statement: CachedStatement<'_>| statement.execute(params![until, EXPIRE_ROWS]);
+        if let Err(error) = connection.prepare_cached(sql).and_then(remove) {
             tracing::warn!(%error, "what has expired could not be removed");
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use inngest_core::event::EventBody;
-use inngest_core::{EventId, FunctionId, Millis, Payload, RunId, RunStatus};
+use inngest_core::event::{EventBody, FUNCTION_FINISHED};
+use inngest_core::{Event, EventId, FunctionId, Millis, Payload, RunId, RunStatus};
 use inngest_queue::admission::{BATCH_BYTES_MAX, DEBOUNCE_GRACE};
 use inngest_queue::flow::{Admission, Batch, Closed, Debounce, KeyExpression, KeyValue, Keys, SingletonMode, Skip};
 use inngest_queue::{Gathering, JobId, JobKind, QueueItem};
@@ -30,6 +30,8 @@ impl Case<'_> {
         self.a_closed_function_gathers_but_does_not_start().await;
         self.a_full_batch_of_a_closed_function_is_dealt_with_by_its_job().await;
         self.what_was_gathered_may_be_dropped().await;
+        self.events_of_a_batch_that_never_starts_may_come_again().await;
+        self.what_was_gathered_is_read_with_its_content().await;
     }
 
     async fn the_last_of_several_events_starts_the_run(&self) {
@@ -357,6 +359,48 @@ impl Case<'_> {
         assert!(self.store.commit(drop(1).into()).await.is_err(), "the job is gone with it");
         let again = self.debounced(function, "a", 1).await;
         assert_eq!(again.jobs(), [JobId::gathered(again.admit.run)]);
+    }
+
+    async fn events_of_a_batch_that_never_starts_may_come_again(&self) {
+        let function = self.function("batch-again");
+        for drops in [false, true] {
+            let first = self.keyed(function, "a", batched("b", 3)).await;
+            let second = self.keyed(function, "b", batched("b", 3)).await;
+            assert_eq!(self.keyed(function, "a", batched("b", 3)).await.skip(), Some(Skip::Duplicate));
+            let job = first.jobs()[0];
+            if drops {
+                self.commit(vec![Change::DropGathered(job)]).await;
+            } else {
+                let closed = Admission { closed: Some(Closed::Paused), ..batched("b", 3) };
+                let (_, committed) = self.due(job, 1, function, closed).await;
+                assert_eq!(committed.skipped.len(), 2);
+            }
+            let again = self.keyed(function, "b", batched("c", 3)).await;
+            assert_eq!((again.skip(), second.skip()), (None, None), "dropped: {drops}");
+            self.commit(vec![Change::DropGathered(again.jobs()[0])]).await;
+        }
+        // The key of a debounced event is somebody else's, if it is taken.
+        assert!(self.keyed_plainly(function, "d").await.is_started());
+        self.clock.pass(60 * MINUTE);
+        let flow = || Admission { debounce: Some(debounce("d")), ..Admission::default() };
+        let waits = self.keyed(function, "d", flow()).await;
+        assert!(self.keyed_plainly(function, "d").await.is_started());
+        self.commit(vec![Change::DropGathered(waits.jobs()[0])]).await;
+        assert_eq!(self.keyed_plainly(function, "d").await.skip(), Some(Skip::Duplicate));
+    }
+
+    async fn what_was_gathered_is_read_with_its_content(&self) {
+        let function = self.function("gathered-lifecycle");
+        let (told, _) = self.run("gathered-told").await;
+        self.commit(vec![finish(told, RunStatus::Completed, Some(r#"{"deep":1}"#), None)]).await;
+        let stored = self.event(FUNCTION_FINISHED);
+        let event = Event { body: EventBody::Lifecycle(told), ..stored };
+        let admit = self.with(&event, function, batched("a", 3));
+        let job = self.put(event.clone(), admit).await.jobs()[0];
+        let gathered = self.store.gathered(job).await.expect("reads").expect("there");
+        let body = self.store.event(event.id).await.expect("reads").expect("stored").body;
+        assert!(body.windows(10).any(|part| part == br#"{"deep":1}"#));
+        assert_eq!(gathered.event, Event { body: EventBody::Stored(body), ..event });
     }
 
     async fn debounced(&self, function: FunctionId, key: &str, ts: i64) -> Matched {

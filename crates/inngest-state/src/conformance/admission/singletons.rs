@@ -7,7 +7,8 @@ use inngest_queue::{JobId, JobKind, QueueItem};
 
 use super::super::{Case, finish};
 use super::{Matched, SECOND, singleton};
-use crate::{Admit, Change, Committed};
+use crate::history::SkipFilter;
+use crate::{Admit, Change, Committed, Rerun};
 
 impl Case<'_> {
     pub(super) async fn singletons(&self) {
@@ -17,6 +18,8 @@ impl Case<'_> {
         self.a_run_that_never_began_leaves_its_place_to_who_was_before().await;
         self.a_run_waits_for_its_time_too().await;
         self.the_end_of_a_run_frees_its_key_for_what_it_starts().await;
+        self.a_rerun_is_skipped_as_long_as_another_goes_on().await;
+        self.a_rerun_takes_the_place_of_another().await;
     }
 
     async fn a_second_run_is_skipped_as_long_as_the_first_goes_on(&self) {
@@ -125,6 +128,58 @@ impl Case<'_> {
         let end = finish(first.admit.run, RunStatus::Completed, None, None);
         let committed = self.commit(vec![end, Change::PutEvent(Box::new(event), vec![admit])]).await;
         assert_eq!(committed.admitted.iter().map(|(_, run)| *run).collect::<Vec<_>>(), [next]);
+    }
+
+    async fn a_rerun_is_skipped_as_long_as_another_goes_on(&self) {
+        let function = self.function("rerun-skip");
+        let original = self.single(function, "a", SingletonMode::Skip).await;
+        let holder = original.admit.run;
+        let (admit, committed) = self.rerun(&original, SingletonMode::Skip).await;
+        assert!(committed.jobs.is_empty() && self.store.run(admit.run).await.expect("reads").is_none());
+        let record = self.store.run_record(admit.run).await.expect("reads").expect("it is shown");
+        assert_eq!((record.status, record.skip), (RunStatus::Skipped, Some(Skip::Singleton(holder))));
+        assert_eq!((record.original_run, record.event_ids), (Some(holder), vec![original.event.id]));
+        assert_eq!(self.runs_of(original.event.id).await, [holder]);
+        let of_event = SkipFilter { event: Some(original.event.id), limit: 9, ..SkipFilter::default() };
+        assert_eq!(self.store.skips(of_event.clone()).await.expect("reads"), [], "the event has started a run");
+        assert!(committed.skipped.is_empty());
+
+        // What is known of an event that was skipped stays.
+        let skipped = self.single(function, "a", SingletonMode::Skip).await;
+        let of_event = SkipFilter { event: Some(skipped.event.id), ..of_event };
+        let before = self.store.skips(of_event.clone()).await.expect("reads");
+        self.rerun(&skipped, SingletonMode::Skip).await;
+        assert_eq!((before.len(), self.store.skips(of_event).await.expect("reads")), (1, before));
+    }
+
+    async fn a_rerun_takes_the_place_of_another(&self) {
+        let function = self.function("rerun-cancel");
+        let original = self.single(function, "a", SingletonMode::Cancel).await;
+        let holder = original.admit.run;
+        let (admit, committed) = self.rerun(&original, SingletonMode::Cancel).await;
+        let jobs: Vec<JobId> = committed.jobs.iter().map(|job| job.id).collect();
+        assert_eq!(jobs, [JobId::cancel(holder), admit.job.id]);
+        self.is_held(&admit).await;
+        let ended = self.end(holder).await;
+        assert_eq!(ended.jobs, [QueueItem { generation: 2, ..admit.job.clone() }]);
+        let record = self.store.run_record(admit.run).await.expect("reads").expect("stored");
+        assert_eq!((record.original_run, record.skip), (Some(holder), None));
+        assert_eq!(self.runs_of(original.event.id).await, [holder, admit.run]);
+    }
+
+    /// Runs the event of a run anew.
+    async fn rerun(&self, original: &Matched, mode: SingletonMode) -> (Admit, Committed) {
+        let flow = Admission { singleton: singleton("a", mode), ..Admission::default() };
+        let admit = self.with(&original.event, original.admit.function, flow);
+        let rerun = Rerun {
+            admit: admit.clone(),
+            events: vec![original.event.id],
+            event_name: original.event.name.clone(),
+            original: original.admit.run,
+            steps: Vec::new(),
+            input: None,
+        };
+        (admit, self.commit(vec![Change::Rerun(Box::new(rerun))]).await)
     }
 
     async fn single(&self, function: FunctionId, key: &str, mode: SingletonMode) -> Matched {
