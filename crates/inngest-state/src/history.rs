@@ -77,6 +77,41 @@ pub struct SkipFilter {
     pub limit: usize,
 }
 
+/// Events that are gathered, and whose run has not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatheringRecord {
+    /// Its job is that of this "run" ([`inngest_queue::JobId::gathered`]); there is no such run.
+    pub id: RunId,
+    /// Of which function.
+    pub function: FunctionId,
+    /// How they are gathered.
+    pub kind: Gathering,
+    /// When the first one was stored.
+    pub first_at: Millis,
+    /// When the run starts at the latest.
+    pub deadline: Millis,
+    /// How many there are: of a debounce, the one that will start the run.
+    pub count: usize,
+    /// The first of them, [`GATHERED_LISTED_MAX`] at most.
+    pub events: Vec<EventId>,
+}
+
+/// Events of one gathering that are listed with it.
+pub const GATHERED_LISTED_MAX: usize = 100;
+
+/// Which gatherings to list.
+#[derive(Clone, Debug, Default)]
+pub struct GatheringFilter {
+    /// Only those of this event.
+    pub event: Option<EventId>,
+    /// Only those of this function.
+    pub function: Option<FunctionId>,
+    /// Only those beyond this one, newest first.
+    pub cursor: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// Which events to list.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
@@ -147,6 +182,8 @@ pub trait History: Send + Sync + 'static {
     async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError>;
     /// Events that started no run, newest first.
     async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError>;
+    /// Events that wait for others before they start a run, newest first.
+    async fn gatherings(&self, filter: GatheringFilter) -> Result<Vec<GatheringRecord>, StoreError>;
     /// Requests to cancel many runs, newest first.
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError>;
     /// Apps, archived ones too, by id.

@@ -196,6 +196,37 @@ async fn what_limits_count_is_removed_when_it_does_not_matter_any_more() {
     assert_eq!(left, [i64::MAX]);
 }
 
+#[tokio::test]
+async fn what_has_expired_does_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let token = |n: i64| Token { bucket: Bucket::shared("t"), key: KeyValue::of(&n.to_string()), tat: 1 };
+    store.commit(Transition::of(vec![Change::PutTokens((0..9_000).map(token).collect())]).into()).await.unwrap();
+    for _ in 0..12 {
+        store.commit(Transition::default().into()).await.unwrap();
+    }
+    store.close().await;
+    let raw = rusqlite::Connection::open(dir.path().join("main.db")).unwrap();
+    assert_eq!(raw.query_row("SELECT count(*) FROM tats", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_end_that_was_undone_can_be_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { size_bytes_max: Some(60 * 8192), ..Options::new(dir.path()) };
+    let store = SqliteStore::open(&options, Arc::new(SystemClock)).unwrap();
+    let singleton = Singleton { key: KeyValue::of("k"), mode: SingletonMode::Skip };
+    let single = || Admission { singleton: Some(singleton), ..Admission::default() };
+    let (_, holder, _) = send(&store, single()).await;
+    let large = EventBody::Stored(Payload::from(format!("\"{}\"", "x".repeat(2 * 1024 * 1024))));
+    let large = Change::PutEvent(Box::new(Event { body: large, ..event() }), Vec::new());
+    let refused = store.commit(Transition::of(vec![end(holder.run), large]).into()).await;
+    assert!(matches!(refused, Err(CommitError::Store(StoreError::DiskFull(_)))));
+    store.commit(Transition::of(vec![end(holder.run)]).into()).await.unwrap();
+    let (_, _, next) = send(&store, single()).await;
+    assert_eq!(next.admitted.len(), 1);
+}
+
 /// As the second schema has it: a run with two jobs, and one that has ended.
 #[tokio::test]
 async fn a_database_of_an_earlier_release_goes_on() {

@@ -27,7 +27,10 @@ use async_trait::async_trait;
 use inngest_core::{App, Clock, Event, EventId, Function, FunctionId, Millis, Payload, RunId};
 use inngest_queue::{JobId, QueueItem, StartedRun, Token};
 
-use crate::history::{EventFilter, EventRecord, History, RunFilter, RunRecord, RunTrace, SkipFilter, SkipRecord};
+use crate::history::{
+    EventFilter, EventRecord, GatheringFilter, GatheringRecord, History, RunFilter, RunRecord, RunTrace, SkipFilter,
+    SkipRecord,
+};
 use crate::{
     Awaited, Cancellation, Change, CommitError, Committed, Gathered, Hold, Metadata, RunState, Store, StoreError, Tick,
     Transition,
@@ -194,6 +197,10 @@ impl History for SqliteStore {
 
     async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
         self.readers.read(move |db| db.skips(&filter)).await
+    }
+
+    async fn gatherings(&self, filter: GatheringFilter) -> Result<Vec<GatheringRecord>, StoreError> {
+        self.readers.read(move |db| db.gatherings(&filter)).await
     }
 
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {

@@ -88,6 +88,15 @@ pub(super) fn database() -> Connection {
     connection
 }
 
+/// How SQLite would answer a query.
+#[cfg(test)]
+pub(super) fn plan(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepares");
+    let parameters = statement.parameter_count();
+    let rows = statement.query_map(rusqlite::params_from_iter(vec![1; parameters]), |row| row.get::<_, String>(3));
+    rows.expect("reads").collect::<Result<Vec<_>, _>>().expect("reads").join("; ")
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

@@ -10,6 +10,7 @@ use inngest_queue::{Gathering, JobId, JobKind, QueueItem};
 
 use super::super::{Case, finish};
 use super::{MINUTE, Matched, SECOND, ms, rate, refused, singleton};
+use crate::history::{GATHERED_LISTED_MAX, GatheringFilter, GatheringRecord};
 use crate::{Admit, Change, CommitError, Rejected, Requirement, Transition};
 
 impl Case<'_> {
@@ -32,6 +33,7 @@ impl Case<'_> {
         self.what_was_gathered_may_be_dropped().await;
         self.events_of_a_batch_that_never_starts_may_come_again().await;
         self.what_was_gathered_is_read_with_its_content().await;
+        self.what_is_gathered_is_listed_newest_first().await;
     }
 
     async fn the_last_of_several_events_starts_the_run(&self) {
@@ -401,6 +403,44 @@ impl Case<'_> {
         let body = self.store.event(event.id).await.expect("reads").expect("stored").body;
         assert!(body.windows(10).any(|part| part == br#"{"deep":1}"#));
         assert_eq!(gathered.event, Event { body: EventBody::Stored(body), ..event });
+    }
+
+    async fn what_is_gathered_is_listed_newest_first(&self) {
+        let function = self.function("gathered-listed");
+        let first = self.debounced(function, "a", 1).await;
+        self.clock.pass(SECOND / 2);
+        let last = self.debounced(function, "a", 1).await;
+        let mut batch = Vec::new();
+        for _ in 0..GATHERED_LISTED_MAX + 1 {
+            batch.push(self.matched(function, batched("a", 1_000)).await);
+        }
+        let (now, grace) = (self.ids.now(), DEBOUNCE_GRACE);
+        let debounces = GatheringRecord {
+            id: first.admit.run,
+            function,
+            kind: Gathering::Debounce,
+            first_at: Millis(now.0 - 500),
+            deadline: now.plus(SECOND).plus(grace),
+            count: 1,
+            events: vec![last.event.id],
+        };
+        let batches = GatheringRecord {
+            id: batch[0].admit.run,
+            function,
+            kind: Gathering::Batch,
+            first_at: now,
+            deadline: now.plus(MINUTE),
+            count: GATHERED_LISTED_MAX + 1,
+            events: batch[..GATHERED_LISTED_MAX].iter().map(|sent| sent.event.id).collect(),
+        };
+        let list = async |filter: GatheringFilter| self.store.gatherings(filter).await.expect("reads");
+        let mine = GatheringFilter { function: Some(function), limit: 9, ..GatheringFilter::default() };
+        assert_eq!(list(mine.clone()).await, [batches.clone(), debounces.clone()]);
+        assert_eq!(list(GatheringFilter { limit: 1, ..mine.clone() }).await, std::slice::from_ref(&batches));
+        let of_event = |event| GatheringFilter { event: Some(event), limit: 9, ..GatheringFilter::default() };
+        assert_eq!(list(of_event(batch[GATHERED_LISTED_MAX].event.id)).await, [batches.clone()]);
+        assert_eq!(list(of_event(first.event.id)).await, [], "it has lost");
+        assert_eq!(list(GatheringFilter { cursor: Some(batches.id), ..mine }).await, [debounces]);
     }
 
     async fn debounced(&self, function: FunctionId, key: &str, ts: i64) -> Matched {

@@ -10,6 +10,8 @@ ALTER TABLE runs ADD COLUMN skip INTEGER;
 ALTER TABLE runs ADD COLUMN skip_run BLOB;
 ALTER TABLE runs ADD COLUMN gathering INTEGER;
 
+CREATE INDEX runs_skipped ON runs (id) WHERE status = 7;
+
 -- What limits in time count: theoretical arrival times in nanoseconds since 1970.
 CREATE TABLE tats (
     kind   INTEGER NOT NULL, -- 1 rate limits, 2 throttles
@@ -35,7 +37,8 @@ CREATE TABLE gatherings (
     keys        BLOB              -- by which the run is limited when its first event starts it
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX gatherings_of_key ON gatherings (function_id, kind, key);
+CREATE INDEX gatherings_of_key ON gatherings (function_id, kind, key, deadline);
+CREATE INDEX gatherings_of_function ON gatherings (function_id, id);
 
 -- Their events in order, and who waits for their runs. The event of a debounce is the first row.
 CREATE TABLE gathered (
@@ -45,6 +48,8 @@ CREATE TABLE gathered (
     correlation_id TEXT,
     PRIMARY KEY (gathering, seq)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX gathered_of_event ON gathered (event_id) WHERE event_id IS NOT NULL;
 
 -- The newest run of each singleton, until it ends.
 CREATE TABLE singletons (
