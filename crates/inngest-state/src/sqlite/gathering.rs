@@ -320,3 +320,20 @@ impl Statements<'_> {
         Ok(name.query_row([first], |row| row.get(0)).optional()?.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::{database, plan};
+    use super::*;
+
+    #[test]
+    fn every_statement_is_a_search() {
+        let db = database();
+        let Gatherings { newest, update, winner, replace_winner, members, remove, remove_members, .. } =
+            Gatherings::prepare(&db).expect("prepares");
+        for statement in [newest, update, winner, replace_winner, members, remove, remove_members] {
+            let plan = plan(&db, &statement.expanded_sql().expect("a text"));
+            assert!(plan.starts_with("SEARCH") && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
+}

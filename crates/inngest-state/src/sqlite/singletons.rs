@@ -107,8 +107,19 @@ impl<'c> Singletons<'c> {
 mod tests {
     use rusqlite::StatementStatus;
 
-    use super::super::open::database;
+    use super::super::open::{database, plan};
     use super::*;
+
+    #[test]
+    fn every_statement_is_a_search() {
+        let db = database();
+        let Singletons { holder, unlock, hand_back, predecessor, pass_on, successor, .. } =
+            Singletons::prepare(&db).expect("prepares");
+        for statement in [holder, unlock, hand_back, predecessor, pass_on, successor] {
+            let plan = plan(&db, &statement.expanded_sql().expect("a text"));
+            assert!(plan.starts_with("SEARCH") && !plan.contains("SCAN"), "{plan}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_run_that_is_no_singleton_reads_nothing() {
