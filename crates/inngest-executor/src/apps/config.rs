@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::wire::canonical;
 use super::{FunctionDefinition, url};
-use crate::config::{Checked, Config, Problems, compile, field, nanos, optional, text};
+use crate::config::{Checked, Config, Problems, compile, field, integral, nanos, optional, text};
 
 /// Spread of a schedule.
 const JITTER_MIN: Duration = Duration::from_secs(1);
@@ -174,7 +174,7 @@ fn step(object: &Map<String, Value>, problems: &mut Problems) -> Option<Step> {
     };
     let retries = match retries.or_else(|| field(object, "retries")) {
         None | Some(Value::Null) => limits::RETRIES_DEFAULT,
-        Some(value) => match value.as_i64() {
+        Some(value) => match integral(value) {
             Some(number) => u32::try_from(number.max(0)).unwrap_or(u32::MAX).min(limits::RETRIES_MAX),
             None => {
                 problems.kind("retries", "a whole number", value);

@@ -80,6 +80,11 @@ fn odd_but_legal_definitions_are_accepted() {
         json!({ "concurrency": { "limit": 0 } }),
         json!({ "concurrency": [] }),
         json!({ "concurrency": 5.5 }),
+        json!({ "concurrency": true }),
+        json!({ "concurrency": { "limit": 10.0 }, "retries": 3.0, "throttle": { "limit": 1.0, "period": "1s", "burst": 0.0 } }),
+        json!({ "batchEvents": { "maxSize": 2.0, "timeout": "1s" }, "rateLimit": { "limit": 1.0, "period": "1m" } }),
+        json!({ "debounce": { "period": "1s", "timeout": "0s" } }),
+        json!({ "debounce": { "period": "1s", "timeout": "-1s" } }),
         json!({ "concurrency": { "limit": 1, "scope": null } }),
         json!({ "concurrency": [{ "limit": 1, "scope": "" }, { "limit": -1 }] }),
         json!({ "concurrency": { "fn": [{ "limit": 1, "scope": null, "key": "event.data.x" }] } }),
@@ -141,7 +146,10 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "triggers": [{ "cron": "@every 1ms" }] }), "at least 1s"),
         (json!({ "triggers": [{ "cron": "* * * * * * *" }] }), "it has 7 fields"),
         (json!({ "triggers": [{ "cron": "61 * * * *" }] }), "minute \"61\": values are 0 to 59"),
-        (json!({ "cancel": [{ "event": "a", "if": "event.data.x ==" }] }), "Cancellation expression is invalid"),
+        (
+            json!({ "cancel": [{ "event": "a", "if": "event.data.x ==" }] }),
+            "cancel.if: Cancellation expression is invalid",
+        ),
         (
             json!({ "cancel": [{ "event": "a", "if": "size(async.data.x) == 1" }] }),
             "function calls are disallowed (uses 'size')",
@@ -182,7 +190,7 @@ fn malformed_registrations_are_refused_by_name() {
         (runtime("javascript:alert(1)"), "Non-supported step schema: javascript"),
         (
             json!({ "concurrency": [{ "limit": 1 }, { "limit": 2 }, { "limit": 3 }] }),
-            "There are more concurrency limits specified than the allowed max of: 2",
+            "concurrency: There are more concurrency limits specified than the allowed max of: 2",
         ),
         (
             json!({ "concurrency": { "fn": [{ "limit": 1 }, { "limit": 2 }] } }),
@@ -196,15 +204,15 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "timeouts": { "finish": "-1s" } }), "timeouts.finish"),
         (
             json!({ "concurrency": { "limit": 1, "scope": "env" } }),
-            "A concurrency key must be specified for Env scoped limits",
+            "concurrency.key: A concurrency key must be specified for Env scoped limits",
         ),
         (
             json!({ "concurrency": { "limit": 1, "scope": "account" } }),
-            "A concurrency key must be specified for Account scoped limits",
+            "concurrency.key: A concurrency key must be specified for Account scoped limits",
         ),
         (
             json!({ "concurrency": { "limit": 0, "key": "event.data.x" } }),
-            "concurrency limit must be > 0 when a key is set, not 0 for 'event.data.x'",
+            "concurrency.limit: concurrency limit must be > 0 when a key is set, not 0 for 'event.data.x'",
         ),
         (
             json!({ "rateLimit": { "limit": 0, "period": "1m" } }),
@@ -215,35 +223,50 @@ fn malformed_registrations_are_refused_by_name() {
             "rateLimit.period: period must be less than 24h0m0s, not 25h",
         ),
         (json!({ "idempotency": "" }), "idempotency: key is invalid: error compiling expression: ERROR: <input>:1:"),
-        (json!({ "debounce": { "period": "0.5s" } }), "The debounce period of '0.5s' is less than the min of: 1s"),
-        (json!({ "debounce": { "period": "8d" } }), "The debounce period of '8d' is greater than the max of: 168h0m0s"),
-        (json!({ "debounce": {} }), "The debounce period of '' is invalid: time: invalid duration \"\""),
-        (json!({ "batchEvents": { "maxSize": 1, "timeout": "1s" } }), "batch size cannot be smaller than 2: 1"),
+        (
+            json!({ "debounce": { "period": "0.5s" } }),
+            "debounce.period: The debounce period of '0.5s' is less than the min of: 1s",
+        ),
+        (
+            json!({ "debounce": { "period": "8d" } }),
+            "debounce.period: The debounce period of '8d' is greater than the max of: 168h0m0s",
+        ),
+        (
+            json!({ "debounce": {} }),
+            "debounce.period: The debounce period of '' is invalid: time: invalid duration \"\"",
+        ),
+        (
+            json!({ "batchEvents": { "maxSize": 1, "timeout": "1s" } }),
+            "batchEvents.maxSize: batch size cannot be smaller than 2: 1",
+        ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "10ms" } }),
             "batchEvents.timeout: batch timeout should be more than 1s, not 10ms",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "cancel": [{ "event": "x" }] }),
-            "Batching and cancellation are mutually exclusive",
+            "batchEvents: Batching and cancellation are mutually exclusive",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "debounce": { "period": "1s" } }),
-            "Batching and debouncing are mutually exclusive",
+            "batchEvents: Batching and debouncing are mutually exclusive",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "priority": { "run": "1" } }),
-            "A function cannot specify Priority.Run and Batch together",
+            "batchEvents: A function cannot specify Priority.Run and Batch together",
         ),
         (
             json!({ "cancel": [{ "event": "a" }, { "event": "b" }, { "event": "c" }, { "event": "d" }, { "event": "e" }, { "event": "f" }] }),
-            "This function exceeds the max number of cancellation events: 5",
+            "cancel: This function exceeds the max number of cancellation events: 5",
         ),
-        (json!({ "cancel": [{ "event": "a", "timeout": "soon" }] }), "The cancellation timeout of 'soon' is neither"),
+        (
+            json!({ "cancel": [{ "event": "a", "timeout": "soon" }] }),
+            "cancel.timeout: The cancellation timeout of 'soon' is neither",
+        ),
         (json!({ "batchEvents": { "maxSize": 2 } }), "failed to parse time duration: time: invalid duration \"\""),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s" }, "singleton": { "mode": "skip" } }),
-            "Batching and singletons are mutually exclusive",
+            "batchEvents: Batching and singletons are mutually exclusive",
         ),
         (json!({ "rateLimit": { "limit": 1 } }), "rateLimit.period: period must be specified"),
         (
@@ -252,8 +275,10 @@ fn malformed_registrations_are_refused_by_name() {
         ),
         (json!({ "rateLimit": { "limit": 1, "period": "0s" } }), "period must be greater than 0s"),
         (json!({ "rateLimit": { "limit": 1, "period": "-1m" } }), "period must be greater than 0s"),
-        (json!({ "debounce": { "period": "1s", "timeout": "soon" } }), "The debounce timeout of 'soon' is invalid"),
-        (json!({ "debounce": { "period": "1s", "timeout": "0s" } }), "must be greater than 0s"),
+        (
+            json!({ "debounce": { "period": "1s", "timeout": "soon" } }),
+            "debounce.timeout: The debounce timeout of 'soon' is invalid",
+        ),
         (
             json!({ "concurrency": { "fn": [{ "limit": 1, "scope": "app" }] } }),
             "app-scoped function concurrency cannot be set by users",
@@ -265,11 +290,11 @@ fn malformed_registrations_are_refused_by_name() {
         // Expressions that cannot be read.
         (
             json!({ "concurrency": { "limit": 1, "key": "event.data.x +" } }),
-            "Invalid concurrency key 'event.data.x +': error compiling expression: ",
+            "concurrency.key: Invalid concurrency key 'event.data.x +': error compiling expression: ",
         ),
         (
             json!({ "concurrency": { "fn": [{ "limit": 1, "key": "a b" }] } }),
-            "invalid function concurrency key 'a b': error compiling expression: ",
+            "concurrency.fn.key: invalid function concurrency key 'a b': error compiling expression: ",
         ),
         (
             json!({ "rateLimit": { "limit": 1, "period": "1m", "key": "unknown.x" } }),
@@ -278,24 +303,33 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "idempotency": "unknown" }), "key is invalid: error compiling expression: "),
         (
             json!({ "debounce": { "period": "1s", "key": "event.data.x ==" } }),
-            "Debounce expression is invalid: error compiling expression: ",
+            "debounce.key: Debounce expression is invalid: error compiling expression: ",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "key": "unknown" } }),
-            "batch key expression is invalid: error compiling expression: ",
+            "batchEvents.key: batch key expression is invalid: error compiling expression: ",
         ),
         (
             json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "if": "1 +" } }),
-            "conditional batch expression is invalid error compiling expression: ",
+            "batchEvents.if: conditional batch expression is invalid error compiling expression: ",
         ),
-        (json!({ "priority": { "run": "1 +" } }), "Priority.Run expression is invalid: error compiling expression: "),
+        (
+            json!({ "priority": { "run": "1 +" } }),
+            "priority.run: Priority.Run expression is invalid: error compiling expression: ",
+        ),
         // Empty ones would hold for everything.
         (json!({ "triggers": [{ "event": "a", "expression": "" }] }), "invalid trigger expression on 'a'"),
-        (json!({ "cancel": [{ "event": "a", "if": "" }] }), "Cancellation expression is invalid"),
-        (json!({ "concurrency": { "limit": 1, "key": "" } }), "Invalid concurrency key ''"),
+        (json!({ "cancel": [{ "event": "a", "if": "" }] }), "cancel.if: Cancellation expression is invalid"),
+        (json!({ "concurrency": { "limit": 1, "key": "" } }), "concurrency.key: Invalid concurrency key ''"),
         (json!({ "rateLimit": { "limit": 1, "period": "1m", "key": "" } }), "key is invalid"),
-        (json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "key": "" } }), "batch key expression is invalid"),
-        (json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "if": "" } }), "conditional batch expression"),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "key": "" } }),
+            "batchEvents.key: batch key expression is invalid",
+        ),
+        (
+            json!({ "batchEvents": { "maxSize": 2, "timeout": "1s", "if": "" } }),
+            "batchEvents.if: conditional batch expression",
+        ),
     ];
     for (more, part) in &rules {
         let error = with(more).unwrap_err();
@@ -318,7 +352,6 @@ fn malformed_registrations_are_refused_by_name() {
         (json!({ "idempotency": 5 }), "idempotency must be a string"),
         (json!({ "priority": { "run": 100 } }), "run must be a string"),
         (json!({ "timeouts": { "start": 5 } }), "start must be a string"),
-        (json!({ "concurrency": true }), "concurrency must be"),
         (json!({ "concurrency": [1] }), "a concurrency limit must be an object"),
         (json!({ "concurrency": { "limit": 1, "scope": "zz" } }), "concurrency.scope"),
         (json!({ "concurrency": { "limit": 1, "scope": 1 } }), "concurrency.scope must be fn, env or account, not 1"),
@@ -350,11 +383,18 @@ fn all_problems_of_a_sync_are_told_at_once() {
     let (_, text) = error.app_problem().unwrap();
     assert_eq!(
         text,
-        "4 errors occurred: * shop-a: The debounce period of '1ms' is less than the min of: 1s * shop-a: rateLimit.limit: \
+        "4 errors occurred: * shop-a: debounce.period: The debounce period of '1ms' is less than the min of: 1s * shop-a: rateLimit.limit: \
          limit must be greater than 0, not 0 * shop-a: rateLimit.period: period must be specified * shop-b: A trigger must supply an event name or a cron schedule"
     );
-    let malformed = json!([function(&json!({ "rateLimit": { "limit": 0 } })), function(&json!({ "throttle": 1 }))]);
-    assert!(matches!(parse(&body(&malformed)), Err(RegisterError::Malformed(_))), "the form goes before the rules");
+    // The form goes before the rules.
+    let malformed = json!([
+        function(&json!({ "id": "shop-a", "rateLimit": { "limit": 0 }, "throttle": 1 })),
+        function(&json!({ "id": "shop-b", "debounce": { "period": 5 } })),
+    ]);
+    assert_eq!(
+        parse(&body(&malformed)).unwrap_err().to_string(),
+        "Invalid request: shop-a: throttle must be an object, not 1; shop-b: debounce.period must be a string, not 5"
+    );
 }
 
 #[test]

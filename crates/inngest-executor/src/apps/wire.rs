@@ -69,9 +69,9 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
         functions.push(definition);
     }
     match problems.into_parts() {
-        (Some(shape), _) => return Err(malformed(shape)),
-        (None, reasons) if !reasons.is_empty() => return Err(RegisterError::InvalidFunctions { url, reasons }),
-        (None, _) => {}
+        (shapes, _) if !shapes.is_empty() => return Err(malformed(shapes.join("; "))),
+        (_, reasons) if !reasons.is_empty() => return Err(RegisterError::InvalidFunctions { url, reasons }),
+        _ => {}
     }
     functions.sort_by(|a, b| a.slug.cmp(&b.slug));
     let mut registration = Registration {

@@ -40,7 +40,7 @@ pub(super) fn read(object: &Map<String, Value>, problems: &mut Problems) -> Vec<
     };
     if entries.len() > limits::CANCELS_PER_FUNCTION_MAX {
         let max = limits::CANCELS_PER_FUNCTION_MAX;
-        problems.rule(format!("This function exceeds the max number of cancellation events: {max}"));
+        problems.rule(format!("cancel: This function exceeds the max number of cancellation events: {max}"));
     }
     entries.iter().filter_map(|entry| one(entry, problems)).collect()
 }
@@ -57,14 +57,14 @@ fn one(entry: &Value, problems: &mut Problems) -> Option<CancelOn> {
         Some(text) => match condition(text) {
             Ok(condition) => Some(Some(condition)),
             Err(problem) => {
-                problems.rule(format!("Cancellation expression is invalid: {problem}"));
+                problems.rule(format!("cancel.if: Cancellation expression is invalid: {problem}"));
                 None
             }
         },
     };
     let timeout = optional(entry, "cancel.timeout", problems).map(unquoted);
     if let Some(text) = timeout.filter(|text| nanos(text).is_err() && date::parse(text).is_none()) {
-        problems.rule(format!("The cancellation timeout of '{text}' is neither a duration nor a date"));
+        problems.rule(format!("cancel.timeout: The cancellation timeout of '{text}' is neither a duration nor a date"));
     }
     // An entry without an event is accepted, and never cancels.
     let event = optional(entry, "cancel.event", problems)?;

@@ -46,9 +46,9 @@ impl Problems {
         None
     }
 
-    /// The first wrong form, and all broken rules.
-    pub(crate) fn into_parts(self) -> (Option<String>, Vec<String>) {
-        (self.shapes.into_iter().next(), self.rules)
+    /// All wrong forms, and all broken rules.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Vec<String>) {
+        (self.shapes, self.rules)
     }
 }
 
@@ -105,13 +105,22 @@ pub(super) fn whole(object: &Map<String, Value>, path: &str, problems: &mut Prob
     match field(object, path) {
         None | Some(Value::Null) => None,
         Some(value) => {
-            let number = value.as_i64();
+            let number = integral(value);
             if number.is_none() {
                 problems.kind(path, "a whole number", value);
             }
             number
         }
     }
+}
+
+/// A whole number, however it is written: SDKs whose numbers are all doubles send `10.0`.
+pub(crate) fn integral(value: &Value) -> Option<i64> {
+    // Up to here doubles are exact.
+    const MAX: f64 = (1_u64 << 53) as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and not too large")]
+    let of_double = |number: f64| (number.fract() == 0.0 && number.abs() <= MAX).then_some(number as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(of_double))
 }
 
 /// Nanoseconds of a duration. The Kotlin SDK sends some within quotes of their own. The error is the text that Go's

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::flow_control::Flow;
 pub use cancel::CancelOn;
 pub(crate) use fields::duration_of;
-pub(crate) use fields::{Checked, Problems, compile, field, nanos, optional, text};
+pub(crate) use fields::{Checked, Problems, compile, field, integral, nanos, optional, text};
 use fields::{length, object_at};
 
 /// What a configuration asks of the engine.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{Flow, Key, Limit};
 use crate::config::{duration_of, nanos};
 
-/// Bytes of a document.
+/// Bytes of a document as JSON, wherever it comes from.
 pub const BYTES_MAX: usize = 256 * 1024;
 /// Throttles and rate limits together; each run of a function that they all name carries as many keys.
 pub const LIMITS_MAX: usize = 32;
@@ -60,6 +60,10 @@ impl Default for Document {
 impl Document {
     /// Reads a document. Nothing of it counts if anything is wrong in it.
     pub fn parse(document: &Value) -> Result<Self, DocumentError> {
+        let bytes = document.to_string().len();
+        if bytes > BYTES_MAX {
+            return Err(DocumentError(vec![format!("the document has {bytes} bytes, more than {BYTES_MAX}")]));
+        }
         let mut reader = Reader::default();
         let read = reader.document(document);
         match read {
@@ -355,6 +359,13 @@ mod tests {
             let error = Document::parse(&document).unwrap_err();
             assert!(error.0.len() == 1 && error.0[0].starts_with(text), "{document}: {error}");
         }
+    }
+
+    #[test]
+    fn documents_are_not_too_large() {
+        let document = json!({ "adaptive": ["x".repeat(BYTES_MAX)] });
+        let error = Document::parse(&document).unwrap_err().to_string();
+        assert!(error.starts_with("the document has 262161 bytes, more than 262144"), "{error}");
     }
 
     #[test]

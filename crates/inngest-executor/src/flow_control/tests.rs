@@ -54,6 +54,9 @@ fn concurrency_is_read_in_every_form() {
     let table = [
         (json!(5), plain(5), None),
         (json!({ "limit": 5 }), plain(5), None),
+        (json!(5.0), plain(5), None),
+        (json!({ "limit": 5.0 }), plain(5), None),
+        (json!(1e300), vec![], None),
         (json!([{ "limit": 5 }]), plain(5), None),
         (json!({ "step": [{ "limit": 5 }] }), plain(5), None),
         (json!({ "Step": [{ "Limit": 5, "Scope": "Fn", "hash": "" }], "fn": null }), plain(5), None),
@@ -81,6 +84,7 @@ fn concurrency_is_read_in_every_form() {
         (json!(0), vec![], None),
         (json!(-1), vec![], None),
         (json!("5"), vec![], None),
+        (json!(true), vec![], None),
         (json!(null), vec![], None),
         (json!([{ "limit": -3 }, { "limit": 0 }, {}]), vec![], None),
     ];
@@ -143,6 +147,10 @@ fn what_gathers_events_is_read() {
     let debounce = flow(&json!({ "debounce": { "period": "30s", "timeout": "5m", "key": "" } })).debounce.unwrap();
     assert_eq!((debounce.period, debounce.timeout), (30 * SECOND, Some(300 * SECOND)));
     assert!(debounce.key.is_none());
+    for timeout in ["0s", "-1s", ""] {
+        let debounce = flow(&json!({ "debounce": { "period": "30s", "timeout": timeout } })).debounce.unwrap();
+        assert_eq!(debounce.timeout, None, "{timeout}");
+    }
     for (singleton, mode) in [
         (json!({}), SingletonMode::Skip),
         (json!({ "mode": "SKIP" }), SingletonMode::Skip),

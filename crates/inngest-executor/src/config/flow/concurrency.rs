@@ -6,7 +6,7 @@ use inngest_queue::flow::Scope;
 use serde_json::Value;
 
 use super::{Object, count};
-use crate::config::fields::{Checked, Problems, compile, expression, field, text, whole};
+use crate::config::fields::{Checked, Problems, compile, expression, field, integral, text, whole};
 use crate::flow_control::{Concurrency, Key};
 
 const LIMITS_MAX: usize = 2;
@@ -14,10 +14,10 @@ const LIMITS_MAX: usize = 2;
 /// The limits of calls, and that of runs.
 pub(crate) fn concurrency(object: &Object, problems: &mut Problems) -> (Vec<Concurrency>, Option<Concurrency>) {
     let (runs, steps): (&[Value], &[Value]) = match field(object, "concurrency") {
-        // What is no number but a text is ignored, as the Go server does.
-        None | Some(Value::Null | Value::String(_)) => (&[], &[]),
-        Some(Value::Number(number)) => {
-            let limit = unkeyed(number.as_i64().unwrap_or(0));
+        // A text or a choice is ignored, as the Go server does.
+        None | Some(Value::Null | Value::String(_) | Value::Bool(_)) => (&[], &[]),
+        Some(number @ Value::Number(_)) => {
+            let limit = unkeyed(integral(number).unwrap_or(0));
             return (limit.into_iter().collect(), None);
         }
         Some(Value::Array(entries)) => (&[], entries),
@@ -25,17 +25,13 @@ pub(crate) fn concurrency(object: &Object, problems: &mut Problems) -> (Vec<Conc
             ([], []) => (&[], slice::from_ref(value)),
             parts => parts,
         },
-        Some(value @ Value::Bool(_)) => {
-            problems.kind("concurrency", "a number, an object or an array", value);
-            (&[], &[])
-        }
     };
     if runs.len() > 1 {
         problems.rule(format!("concurrency.fn: Only one function concurrency limit is allowed, not {}", runs.len()));
     }
     let runs: Vec<Concurrency> = runs.iter().filter_map(|entry| of_runs(entry, problems)).collect();
     if steps.len() > LIMITS_MAX {
-        let text = "There are more concurrency limits specified than the allowed max of";
+        let text = "concurrency: There are more concurrency limits specified than the allowed max of";
         problems.rule(format!("{text}: {LIMITS_MAX}, not {}", steps.len()));
     }
     let steps = steps.iter().filter_map(|entry| of_steps(entry, problems)).collect();
@@ -57,15 +53,21 @@ fn of_steps(entry: &Value, problems: &mut Problems) -> Option<Concurrency> {
         ("fn", _) => Scope::Function,
         ("env", Some(_)) => Scope::Environment,
         ("account", Some(_)) => Scope::Account,
-        ("env", None) => return problems.refuse("A concurrency key must be specified for Env scoped limits"),
-        ("account", None) => return problems.refuse("A concurrency key must be specified for Account scoped limits"),
+        ("env", None) => {
+            return problems.refuse("concurrency.key: A concurrency key must be specified for Env scoped limits");
+        }
+        ("account", None) => {
+            return problems.refuse("concurrency.key: A concurrency key must be specified for Account scoped limits");
+        }
         _ => return unknown_scope(&scope, "concurrency", problems),
     };
     let Some(key) = key else { return unkeyed(limit) };
-    let refusal = |error: &_| format!("Invalid concurrency key '{key}': {error}");
+    let refusal = |error: &_| format!("concurrency.key: Invalid concurrency key '{key}': {error}");
     let expression = compile(key, Checked::Form, problems, refusal);
     if limit <= 0 {
-        return problems.refuse(format!("concurrency limit must be > 0 when a key is set, not {limit} for '{key}'"));
+        return problems.refuse(format!(
+            "concurrency.limit: concurrency limit must be > 0 when a key is set, not {limit} for '{key}'"
+        ));
     }
     Some(Concurrency { limit: count(limit), scope, key: Some(Key::of(expression?)) })
 }
@@ -83,7 +85,8 @@ fn of_runs(entry: &Value, problems: &mut Problems) -> Option<Concurrency> {
         }
         _ => return unknown_scope(&scope, "concurrency.fn", problems),
     }
-    let refusal = |key: &str, error: &_| format!("invalid function concurrency key '{key}': {error}");
+    let refusal =
+        |key: &str, error: &_| format!("concurrency.fn.key: invalid function concurrency key '{key}': {error}");
     let key = expression(key, Checked::Form, problems, refusal)?.map(Key::of);
     (limit > 0 && scope == "fn").then(|| Concurrency { limit: count(limit), scope: Scope::Function, key })
 }

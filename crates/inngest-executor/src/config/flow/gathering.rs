@@ -12,7 +12,7 @@ pub(crate) fn batch(object: &Object, problems: &mut Problems) -> Option<Batch> {
     let batch = object_at(object, "batchEvents", problems)?;
     let size = whole(batch, "batchEvents.maxSize", problems).unwrap_or(0);
     if size < 2 {
-        problems.rule(format!("batch size cannot be smaller than 2: {size}"));
+        problems.rule(format!("batchEvents.maxSize: batch size cannot be smaller than 2: {size}"));
     }
     let timeout = text(batch, "batchEvents.timeout", problems).unwrap_or_default();
     let timeout = match nanos(timeout) {
@@ -23,19 +23,19 @@ pub(crate) fn batch(object: &Object, problems: &mut Problems) -> Option<Batch> {
         Ok(length) => Some(duration_of(length)),
     };
     let key = text(batch, "batchEvents.key", problems);
-    let refusal = |_: &str, error: &_| format!("batch key expression is invalid: {error}");
+    let refusal = |_: &str, error: &_| format!("batchEvents.key: batch key expression is invalid: {error}");
     let key = expression(key, Checked::Types, problems, refusal);
     let condition = text(batch, "batchEvents.if", problems);
-    let refusal = |_: &str, error: &_| format!("conditional batch expression is invalid {error}");
+    let refusal = |_: &str, error: &_| format!("batchEvents.if: conditional batch expression is invalid {error}");
     let condition = expression(condition, Checked::Types, problems, refusal);
     for (other, name) in [("cancel", "cancellation"), ("debounce", "debouncing"), ("singleton", "singletons")] {
         if is_set(object, other) {
-            problems.rule(format!("Batching and {name} are mutually exclusive"));
+            problems.rule(format!("batchEvents: Batching and {name} are mutually exclusive"));
         }
     }
     let priority = field(object, "priority").and_then(Value::as_object);
     if priority.is_some_and(|priority| is_set(priority, "run")) {
-        problems.rule("A function cannot specify Priority.Run and Batch together");
+        problems.rule("batchEvents: A function cannot specify Priority.Run and Batch together");
     }
     // What is left of one that cannot be read whole would gather other events than was meant.
     let (key, condition, timeout) = (key?.map(Key::of), condition?, timeout?);
@@ -46,25 +46,26 @@ pub(crate) fn debounce(object: &Object, problems: &mut Problems) -> Option<Debou
     let debounce = object_at(object, "debounce", problems)?;
     // SDKs send an empty key when there is none.
     let key = optional(debounce, "debounce.key", problems);
-    let refusal = |_: &str, error: &_| format!("Debounce expression is invalid: {error}");
+    let refusal = |_: &str, error: &_| format!("debounce.key: Debounce expression is invalid: {error}");
     let key = expression(key, Checked::Types, problems, refusal);
     let period = text(debounce, "debounce.period", problems).unwrap_or_default();
     let period = match nanos(period) {
-        Err(problem) => problems.refuse(format!("The debounce period of '{period}' is invalid: {problem}")),
+        Err(problem) => {
+            problems.refuse(format!("debounce.period: The debounce period of '{period}' is invalid: {problem}"))
+        }
         Ok(length) if length < SECOND => {
-            problems.refuse(format!("The debounce period of '{period}' is less than the min of: 1s"))
+            problems.refuse(format!("debounce.period: The debounce period of '{period}' is less than the min of: 1s"))
         }
-        Ok(length) if length > 7 * DAY => {
-            problems.refuse(format!("The debounce period of '{period}' is greater than the max of: 168h0m0s"))
-        }
+        Ok(length) if length > 7 * DAY => problems
+            .refuse(format!("debounce.period: The debounce period of '{period}' is greater than the max of: 168h0m0s")),
         Ok(length) => Some(duration_of(length)),
     };
     let timeout = optional(debounce, "debounce.timeout", problems).and_then(|timeout| match nanos(timeout) {
-        Err(problem) => problems.refuse(format!("The debounce timeout of '{timeout}' is invalid: {problem}")),
-        Ok(length) if length <= 0 => {
-            problems.refuse(format!("The debounce timeout of '{timeout}' must be greater than 0s"))
+        Err(problem) => {
+            problems.refuse(format!("debounce.timeout: The debounce timeout of '{timeout}' is invalid: {problem}"))
         }
-        Ok(length) => Some(duration_of(length)),
+        // None, as the Go server takes it.
+        Ok(length) => (length > 0).then(|| duration_of(length)),
     });
     Some(Debounce { key: key?.map(Key::of), period: period?, timeout })
 }

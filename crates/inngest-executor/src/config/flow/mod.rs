@@ -23,7 +23,7 @@ const DAY: i64 = 24 * 60 * 60 * SECOND;
 
 pub(super) fn priority(object: &Object, problems: &mut Problems) -> Option<Expression> {
     let run = text(object_at(object, "priority", problems)?, "priority.run", problems)?;
-    compile(run, Checked::Form, problems, |error| format!("Priority.Run expression is invalid: {error}"))
+    compile(run, Checked::Form, problems, |error| format!("priority.run: Priority.Run expression is invalid: {error}"))
 }
 
 /// The key is not checked: users have registered bare words.
