@@ -58,6 +58,25 @@ fn admit_about(registry: &Registry, event: &Event, subject: &Subject<'_>, now: M
     found.functions.iter().map(|function| admission_about(registry, function, event, subject, now, ids)).collect()
 }
 
+/// As [`admit`], of an event that is meant for one function: that one is started once, whatever its triggers. Returns
+/// its run, too, and `correlation_id` is that of its run alone.
+#[must_use]
+pub fn admit_for(
+    registry: &Registry,
+    function: &Function,
+    correlation_id: Option<Arc<str>>,
+    event: &Event,
+    now: Millis,
+    ids: &Ids,
+) -> (RunId, Vec<Admit>) {
+    let mut admits = admit(registry, event, now, ids);
+    admits.retain(|admit| admit.function != function.id);
+    let own = admission_about(registry, function, event, &Subject::stored(stored(event), now), now, ids);
+    let run = own.run;
+    admits.push(Admit { correlation_id, ..own });
+    (run, admits)
+}
+
 fn stored(event: &Event) -> &[u8] {
     match &event.body {
         EventBody::Stored(body) => body,
@@ -65,18 +84,7 @@ fn stored(event: &Event) -> &[u8] {
     }
 }
 
-/// The run of one function that an event starts, whatever its triggers.
-pub fn admission<'b>(
-    registry: &Registry,
-    function: &Function,
-    event: &Event,
-    body: impl FnOnce() -> &'b [u8],
-    now: Millis,
-    ids: &Ids,
-) -> Admit {
-    admission_about(registry, function, event, &Subject::stored(body(), now), now, ids)
-}
-
+/// The run of one function that an event starts.
 fn admission_about(
     registry: &Registry,
     function: &Function,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use inngest_core::event::EventBody;
 use inngest_core::{EventId, RunId, StepId};
 use inngest_state::{Change, CommitError, Committed, Metadata, StoreError, Transition};
 use serde_json::json;
@@ -68,12 +67,7 @@ impl Engine {
         let own = json!({ "fn_id": function, "name": "", "source_app_id": "", "source_fn_id": "", "source_fn_v": 0 });
         let id = seeded.unwrap_or_else(|| self.ids().event(now));
         let event = internal_event::invoked(id, invocation, &own, now);
-        let mut admits = routing::admit(&registry, &event, now, self.ids());
-        admits.retain(|admit| admit.function != found.id);
-        let EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
-        let admit = routing::admission(&registry, found, &event, || &**body, now, self.ids());
-        let run = admit.run;
-        admits.push(admit);
+        let (run, admits) = routing::admit_for(&registry, found, None, &event, now, self.ids());
         let committed = self.commit_freely(vec![Change::PutEvent(Box::new(event), admits)]).await?;
         let started = committed.admitted.iter().any(|(_, admitted)| *admitted == run);
         self.publish(committed).await;

@@ -13,7 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_core::event::EventBody;
 use inngest_core::{FunctionId, Millis};
 use inngest_state::{Change, CommitError, Requirement, StoreError, Tick, Transition};
 use tokio::sync::watch;
@@ -172,11 +171,8 @@ impl Engine {
             return Ok(false);
         }
         let event = internal_event::scheduled(&chain.trigger.text, at, self.ids(), now);
-        let mut admits = routing::admit(&registry, &event, now, self.ids());
-        admits.retain(|admit| admit.function != function.id);
-        let EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
         // The time is the event's id and thereby the key: two schedules that meet start the function once.
-        admits.push(routing::admission(&registry, function, &event, || &**body, now, self.ids()));
+        let (_, admits) = routing::admit_for(&registry, function, None, &event, now, self.ids());
         let tick = tick(function.id, &chain.trigger.text, at);
         let transition = Transition {
             require: vec![Requirement::Active(function.id, function.version)],

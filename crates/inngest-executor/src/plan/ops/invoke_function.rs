@@ -53,17 +53,12 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     });
     let (ids, now, registry) = (planning.ids, planning.now, planning.registry);
     let event = internal_event::invoked(ids.event(now), &invocation, &own, now);
-    let mut admits = routing::admit(registry, &event, now, ids);
     let Some(function) = registry.invocable(&name) else {
+        let admits = routing::admit(registry, &event, now, ids);
         return not_found(draft, report, &name, &correlation_id, Change::PutEvent(Box::new(event), admits));
     };
     // The function may also be triggered by such events: it starts once.
-    admits.retain(|admit| admit.function != function.id);
-    let inngest_core::event::EventBody::Stored(body) = &event.body else { unreachable!("just rendered") };
-    let mut admit = routing::admission(registry, function, &event, || &**body, now, ids);
-    admit.correlation_id = Some(correlation_id.into());
-    let run = admit.run;
-    admits.push(admit);
+    let (run, admits) = routing::admit_for(registry, function, Some(correlation_id.into()), &event, now, ids);
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Invoke), until);
     draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal: refused })) });
