@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 use serde_json::Value;
-use ureq::http::{Method, Request};
+use ureq::http::{HeaderValue, Method, Request};
 
 use crate::{args, log};
 
 /// Where a dev server is unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:8288";
+const SIGNING_KEY: &str = "INNGEST_SIGNING_KEY";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server that a command asks.
@@ -66,8 +67,9 @@ impl Server {
     /// The `data` of what the server answers.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        if let Ok(key) = std::env::var("INNGEST_SIGNING_KEY") {
-            request = request.header("authorization", format!("Bearer {key}"));
+        let key = std::env::var(SIGNING_KEY).ok();
+        if let Some(credentials) = key.as_deref().map(credentials).transpose()?.flatten() {
+            request = request.header("authorization", credentials);
         }
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = request.body(body).map_err(|error| format!("{} is no URL: {error}", self.url))?;
@@ -79,7 +81,7 @@ impl Server {
             return Ok(answer["data"].take());
         }
         Err(match (status.as_u16(), answer["error"].as_str()) {
-            (401, Some(error)) => format!("{error}: INNGEST_SIGNING_KEY must hold the signing key of the server"),
+            (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server"),
             (_, Some(error)) => error.to_owned(),
             (status, None) => format!("{} answered with status {status}, and not as an Inngest server", self.url),
         })
@@ -93,10 +95,30 @@ impl Server {
     }
 }
 
+/// What a signing key is sent as; nothing for an empty one.
+fn credentials(key: &str) -> Result<Option<HeaderValue>, String> {
+    let key = key.trim();
+    let sent = (!key.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {key}")));
+    sent.transpose().map_err(|_| format!("{SIGNING_KEY} holds what no signing key has, such as a line break"))
+}
+
 /// A text of the server on one line.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // Writing to a string does not fail.
     let _written = log::plain(text, &mut out);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signing_key_is_sent_trimmed_or_not_at_all() {
+        let sent = |key| credentials(key).map(|sent| sent.map(|sent| sent.to_str().unwrap().to_owned()));
+        assert_eq!(sent(" signkey-test-1\n"), Ok(Some("Bearer signkey-test-1".to_owned())));
+        assert_eq!((sent(""), sent(" \n")), (Ok(None), Ok(None)));
+        assert!(sent("a\nb").unwrap_err().starts_with("INNGEST_SIGNING_KEY holds"));
+    }
 }

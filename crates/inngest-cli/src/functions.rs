@@ -29,8 +29,7 @@ pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<(Value, Strin
     let Some((verb, matches)) = matches.subcommand() else { return Err("pause, resume or drain?".to_owned()) };
     let function = matches.get_one::<String>("function").map(String::as_str).unwrap_or_default();
     // What is no id must not become another path.
-    let is_id = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    if function.is_empty() || !function.chars().all(is_id) || function.chars().all(|letter| letter == '.') {
+    if !is_id(function) {
         return Err(format!("{function:?} is no id of a function; one is such as shop-order"));
     }
     let body = match verb {
@@ -48,7 +47,12 @@ pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<(Value, Strin
     Ok((done, text))
 }
 
-/// Ids may have letters of any language.
+/// An id may have any letters; but clients take parts of a path that are only dots for another one.
+fn is_id(text: &str) -> bool {
+    text.chars().any(|letter| letter != '.')
+}
+
+/// An id as one part of a path.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -60,8 +64,13 @@ mod tests {
 
     #[test]
     fn ids_stay_one_part_of_a_path() {
-        for (id, expected) in [("shop-order", "shop-order"), ("a_b.c", "a_b.c"), ("größe", "gr%C3%B6%C3%9Fe")] {
-            assert_eq!(encoded(id), expected);
+        for (id, expected) in
+            [("shop-order", "shop-order"), ("a_b.c", "a_b.c"), ("größe", "gr%C3%B6%C3%9Fe"), ("a b/c?", "a%20b%2Fc%3F")]
+        {
+            assert_eq!((is_id(id), encoded(id).as_str()), (true, expected));
+        }
+        for text in ["", ".", ".."] {
+            assert!(!is_id(text), "{text}");
         }
     }
 }

@@ -164,7 +164,7 @@ fn count(number: usize, what: &str) -> String {
 fn later(item: &QueueItem, now: Millis) -> String {
     let at = rfc3339(item.due);
     match &item.kind {
-        JobKind::Start if is_after_another(item.due) => {
+        _ if is_after_another(item.due) => {
             "It takes the place of another run of its singleton, and starts when that one has ended.".to_owned()
         }
         _ if item.due <= now => "It is due, and about to be looked at.".to_owned(),
@@ -275,6 +275,7 @@ mod tests {
         let table = [
             (at(JobKind::Start), "It starts at 2027-01-15T08:00:01Z, as its event says."),
             (job(JobKind::Start, never, Cause::Later), "It takes the place of another run"),
+            (job(JobKind::Step(step.clone()), never, Cause::Later), "It takes the place of another run"),
             (job(JobKind::Discovery, NOW, Cause::Later), "It is due, and about to be looked at."),
             (at(JobKind::Discovery), "It is due at 2027-01-15T08:00:01Z."),
             (at(JobKind::Sleep(step.clone())), "It sleeps until 2027-01-15T08:00:01Z."),

@@ -94,7 +94,7 @@ pub(crate) async fn drain(State(api): State<Api>, Path(name): Path<String>) -> R
 }
 
 async fn set(api: &Api, name: &str, hold: Option<Hold>) -> Result<Response<Body>, ApiError> {
-    let function = find(&api.engine.registry(), name)?;
+    let function = find(api, name).await?;
     api.engine.hold(function.id, hold).await?;
     tracing::info!(function = %function.slug, hold = ?hold, "a function is held, or goes on");
     let shown = json!({ "id": function.slug, "internal_id": function.id.to_string(), "hold": render(hold) });

@@ -1,5 +1,6 @@
 //! `GET /v1/functions`, `GET /v1/apps/{app}/functions`.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use http::Response;
 use inngest_core::{App, AppId, Function, FunctionId};
-use inngest_executor::registry::Registry;
 use inngest_state::Hold;
 use serde_json::{Value, json};
 
@@ -59,11 +59,38 @@ async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
     Ok(api.engine.history().apps().await?.into_iter().map(|app| (app.id, app)).collect())
 }
 
-/// A function by slug or id.
-pub(super) fn find(registry: &Registry, name: &str) -> Result<Arc<Function>, ApiError> {
-    let by_id = || name.parse().ok().and_then(|id| registry.function(&id));
-    let found = registry.by_slug(name).or_else(by_id);
-    found.cloned().ok_or_else(|| ApiError::not_found(format!("Function not found: {name}")))
+/// A function by slug or id. The registry does not know those that are archived and have nothing left to do.
+pub(super) async fn find(api: &Api, name: &str) -> Result<Arc<Function>, ApiError> {
+    let (registry, id) = (api.engine.registry(), name.parse::<FunctionId>().ok());
+    if let Some(known) = registry.by_slug(name).or_else(|| registry.function(&id?)) {
+        return Ok(Arc::clone(known));
+    }
+    let mut functions = api.engine.history().functions().await?;
+    // Of those that had one slug in turn, the last one is meant.
+    functions.sort_by_key(|function| Reverse(function.archived_at));
+    let found = functions.into_iter().find(|function| &*function.slug == name || Some(function.id) == id);
+    found.map(Arc::new).ok_or_else(|| ApiError::not_found(format!("Function not found: {name}")))
+}
+
+/// The slugs of functions, also of those that the registry does not know.
+pub(super) async fn slugs(
+    api: &Api,
+    of: impl Iterator<Item = FunctionId>,
+) -> Result<HashMap<FunctionId, Arc<str>>, ApiError> {
+    let registry = api.engine.registry();
+    let mut slugs = HashMap::new();
+    let mut is_any_unknown = false;
+    for id in of {
+        match registry.function(&id) {
+            Some(function) => drop(slugs.insert(id, Arc::clone(&function.slug))),
+            None => is_any_unknown = true,
+        }
+    }
+    if is_any_unknown {
+        let functions = api.engine.history().functions().await?;
+        slugs.extend(functions.into_iter().map(|function| (function.id, function.slug)));
+    }
+    Ok(slugs)
 }
 
 fn render(function: &Function, app: Option<&App>, hold: Option<Hold>) -> Value {

@@ -92,7 +92,8 @@ struct Many {
 }
 
 /// `{"function_id":"app-fn","status":["Failed"],"queued_after":"..","queued_before":"..","limit":100}`: only ended
-/// runs that were scheduled before the request; all ended ones but those that were skipped when no status is given.
+/// runs that were scheduled before the request; all ended ones but those that were skipped when no status is given. The
+/// reply counts the runs that start, and those that are skipped since another run of their singleton goes on.
 pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, 64 * 1024).await?;
     let request: Many =
@@ -122,8 +123,8 @@ pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body)
     let until = time("queued_before", &request.queued_before)?.unwrap_or(before_now).min(before_now);
     let from = time("queued_after", &request.queued_after)?;
     let max = request.limit.unwrap_or(MANY_MAX).min(MANY_MAX);
-    let count = api.engine.rerun_many(function, statuses, from, until, max).await.map_err(refused)?;
-    Ok(envelope(api.engine.ids(), &json!({ "count": count })))
+    let reruns = api.engine.rerun_many(function, statuses, from, until, max).await.map_err(refused)?;
+    Ok(envelope(api.engine.ids(), &json!({ "count": reruns.started, "skipped": reruns.skipped })))
 }
 
 fn refused(error: RerunError) -> ApiError {

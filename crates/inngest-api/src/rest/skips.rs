@@ -1,15 +1,16 @@
 //! `GET /v1/events/{id}/skips` and `/v1/functions/{id}/skips`: events that started no run of a function they matched.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use http::Response;
 use inngest_core::{EventId, FunctionId};
-use inngest_executor::registry::Registry;
 use inngest_queue::flow::Skip;
 use inngest_state::history::{SkipFilter, SkipRecord};
 use serde_json::{Value, json};
 
-use super::functions::find;
+use super::functions::{find, slugs};
 use super::query::Query;
 use super::{events, paged};
 use crate::Api;
@@ -29,7 +30,7 @@ pub(crate) async fn of_function(
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
-    let function = find(&api.engine.registry(), &name)?.id;
+    let function = find(&api, &name).await?.id;
     list(&api, SkipFilter { function: Some(function), ..SkipFilter::default() }, query.as_deref()).await
 }
 
@@ -41,8 +42,8 @@ async fn list(api: &Api, filter: SkipFilter, query: Option<&str>) -> Result<Resp
     let more = skips.len() > limit;
     skips.truncate(limit);
     let cursor = skips.last().filter(|_| more).map(|skip| format!("{}.{}", skip.event, skip.function));
-    let registry = api.engine.registry();
-    let data: Vec<Value> = skips.iter().map(|skip| render(skip, &registry)).collect();
+    let slugs = slugs(api, skips.iter().map(|skip| skip.function)).await?;
+    let data: Vec<Value> = skips.iter().map(|skip| render(skip, slugs.get(&skip.function))).collect();
     Ok(paged(api.engine.ids(), &data, cursor, limit))
 }
 
@@ -52,11 +53,11 @@ fn from_cursor(text: &str) -> Result<(EventId, FunctionId), ApiError> {
     ids.ok_or_else(|| ApiError::bad_request("Invalid cursor query parameter"))
 }
 
-fn render(skip: &SkipRecord, registry: &Registry) -> Value {
+fn render(skip: &SkipRecord, slug: Option<&Arc<str>>) -> Value {
     json!({
         "event_id": skip.event.to_string(),
         "function_id": skip.function.to_string(),
-        "function_slug": registry.function(&skip.function).map(|function| &*function.slug),
+        "function_slug": slug,
         "reason": skip.reason.as_str(),
         "existing_run_id": existing_run(skip.reason),
         "run_id": skip.run.map(|run| run.to_string()),

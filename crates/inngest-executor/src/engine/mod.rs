@@ -43,7 +43,7 @@ pub use cron::CronCatchup;
 pub use flow_control::{Explained, ExplainedJob, ExplainedKey, FlowControlError};
 use gateways::Gateways;
 pub use outside::{Cancelled, InvokeError};
-pub use rerun::{FromStep, RerunError};
+pub use rerun::{FromStep, RerunError, Reruns};
 use timers::Timers;
 
 /// Jobs that the server does alone, at a time: enough to fill a commit.

@@ -23,6 +23,15 @@ pub struct FromStep {
     pub input: Option<Payload>,
 }
 
+/// What became of many reruns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reruns {
+    /// New runs that start.
+    pub started: usize,
+    /// New runs that do not: another run of a singleton goes on.
+    pub skipped: usize,
+}
+
 /// Why there is no rerun.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RerunError {
@@ -47,8 +56,14 @@ pub enum RerunError {
 }
 
 impl Engine {
-    /// Runs the events of `id` anew, with the function as it is registered now, and returns the new run.
+    /// Runs the events of `id` anew, with the function as it is registered now, and returns the new run. It is one of
+    /// status `Skipped` when another run of a singleton goes on.
     pub async fn rerun(&self, id: RunId, from: Option<&FromStep>) -> Result<RunId, RerunError> {
+        self.rerun_unless_skipped(id, from).await.map(|(run, _)| run)
+    }
+
+    /// As [`Engine::rerun`]; also whether the new run starts.
+    async fn rerun_unless_skipped(&self, id: RunId, from: Option<&FromStep>) -> Result<(RunId, bool), RerunError> {
         let original = self.history().run_record(id).await?.ok_or(RerunError::UnknownRun(id))?;
         let mut registry = self.registry();
         let is_known = registry.function(&original.function).is_some();
@@ -78,8 +93,9 @@ impl Engine {
             // It has a run to finish again.
             self.reload_definitions().await?;
         }
+        let starts = committed.skipped.is_empty();
         self.publish(committed).await;
-        Ok(run)
+        Ok((run, starts))
     }
 
     fn plan_rerun(
@@ -115,8 +131,8 @@ impl Engine {
         }
     }
 
-    /// Runs again what a function ran between two times, as far as it ended with one of these statuses. Returns the
-    /// number of new runs; at most `max` are started.
+    /// Runs again what a function ran between two times, as far as it ended with one of these statuses: at most
+    /// `max` of them.
     pub async fn rerun_many(
         &self,
         function: FunctionId,
@@ -124,8 +140,8 @@ impl Engine {
         from: Option<Millis>,
         until: Millis,
         max: usize,
-    ) -> Result<usize, RerunError> {
-        let (mut cursor, mut count) = (None, 0);
+    ) -> Result<Reruns, RerunError> {
+        let (mut cursor, mut reruns) = (None, Reruns::default());
         loop {
             let filter = RunFilter {
                 statuses: statuses.clone(),
@@ -138,14 +154,16 @@ impl Engine {
                 ..RunFilter::default()
             };
             let page = self.history().runs(filter).await?;
-            let Some(last) = page.last() else { return Ok(count) };
+            let Some(last) = page.last() else { return Ok(reruns) };
             cursor = Some(last.id);
             for run in &page {
-                if count == max {
-                    return Ok(count);
+                if reruns.started + reruns.skipped == max {
+                    return Ok(reruns);
                 }
-                self.rerun(run.id, None).await?;
-                count += 1;
+                match self.rerun_unless_skipped(run.id, None).await? {
+                    (_, true) => reruns.started += 1,
+                    (_, false) => reruns.skipped += 1,
+                }
             }
         }
     }
