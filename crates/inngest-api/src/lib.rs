@@ -132,6 +132,7 @@ fn router(api: Api) -> Router {
     let v1 = Router::new()
         .route("/events", get(rest::events::list))
         .route("/events/{id}", get(rest::events::get))
+        .route("/events/{id}/explain", get(rest::explain_event::get))
         .route("/events/{id}/runs", get(rest::events::runs))
         .route("/events/{id}/skips", get(rest::skips::of_event))
         .route(
@@ -153,6 +154,7 @@ fn router(api: Api) -> Router {
         .route("/functions/{id}/pause", post(rest::flow_control::pause))
         .route("/functions/{id}/resume", post(rest::flow_control::resume))
         .route("/functions/{id}/drain", post(rest::flow_control::drain))
+        .route("/functions/{id}/gatherings", get(rest::gatherings::of_function))
         .route("/functions/{id}/skips", get(rest::skips::of_function))
         .route("/apps/{app}/functions", get(rest::functions::of_app))
         .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))

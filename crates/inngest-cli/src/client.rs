@@ -20,6 +20,19 @@ pub(crate) struct Server {
     agent: ureq::Agent,
 }
 
+/// Why there is no answer.
+struct Refusal {
+    text: String,
+    /// The server has no such thing.
+    is_absence: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self { text, is_absence: false }
+    }
+}
+
 /// `--url`, which every such command has.
 pub(crate) fn url() -> Arg {
     Arg::new("url")
@@ -66,6 +79,19 @@ impl Server {
 
     /// The `data` of what the server answers.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        self.answer(method, path, body).map_err(|refusal| refusal.text)
+    }
+
+    /// As [`Server::ask`], of what may not be there.
+    pub(crate) fn find(&self, path: &str) -> Result<Option<Value>, String> {
+        match self.answer(Method::GET, path, None) {
+            Ok(found) => Ok(Some(found)),
+            Err(refusal) if refusal.is_absence => Ok(None),
+            Err(refusal) => Err(refusal.text),
+        }
+    }
+
+    fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         let key = std::env::var(SIGNING_KEY).ok();
         if let Some(credentials) = key.as_deref().map(credentials).transpose()?.flatten() {
@@ -81,9 +107,12 @@ impl Server {
             return Ok(answer["data"].take());
         }
         Err(match (status.as_u16(), answer["error"].as_str()) {
-            (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server"),
-            (_, Some(error)) => error.to_owned(),
-            (status, None) => format!("{} answered with status {status}, and not as an Inngest server", self.url),
+            (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server").into(),
+            (404, Some(error)) => Refusal { text: error.to_owned(), is_absence: true },
+            (_, Some(error)) => error.to_owned().into(),
+            (status, None) => {
+                format!("{} answered with status {status}, and not as an Inngest server", self.url).into()
+            }
         })
     }
 

@@ -1,29 +1,53 @@
-//! `inngest explain`: what a run waits for.
+//! `inngest explain`: what a run waits for, or what became of an event.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgMatches, Command};
 use serde_json::Value;
-use ureq::http::Method;
 
 use crate::client::{self, Server, plain};
 
 pub(crate) fn command() -> Command {
     Command::new("explain")
-        .about("Tell what a run waits for: which limit, who holds it, when it goes on.")
-        .arg(Arg::new("run").value_name("RUN_ID").required(true).help("Id of the run."))
+        .about("Tell what a run waits for: which limit, who holds it, when it goes on; or what became of an event.")
+        .arg(Arg::new("id").value_name("ID").required(true).help("Id of a run or of an event."))
         .arg(client::url())
 }
 
 pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<(Value, String), String> {
-    let run = matches.get_one::<String>("run").map(String::as_str).unwrap_or_default();
+    let id = matches.get_one::<String>("id").map(String::as_str).unwrap_or_default();
     // What is no id must not become another path.
-    if run.is_empty() || !run.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(format!("{run:?} is no id of a run; one has 26 letters and digits"));
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(format!("{id:?} is no id of a run or an event; one has 26 letters and digits"));
     }
-    let explained = server.ask(Method::GET, &format!("/v1/runs/{run}/explain"), None)?;
-    let text = table(&explained);
-    Ok((explained, text))
+    if let Some(run) = server.find(&format!("/v1/runs/{id}/explain"))? {
+        let text = table(&run);
+        return Ok((run, text));
+    }
+    let event = server.find(&format!("/v1/events/{id}/explain"))?;
+    let event = event.ok_or_else(|| format!("there is no run and no event {id}"))?;
+    let text = outcomes(&event);
+    Ok((event, text))
+}
+
+/// What became of an event: a line a function.
+fn outcomes(event: &Value) -> String {
+    let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
+    let mut out = String::new();
+    for (name, member) in [("Event", "event_id"), ("Name", "event_name"), ("What", "text")] {
+        // Writing to a string does not fail.
+        let _written = writeln!(out, "{name:<10}{}", text(&event[member]));
+    }
+    let functions = event["functions"].as_array().map_or(&[][..], Vec::as_slice);
+    let lines: Vec<(String, String)> =
+        functions.iter().map(|function| (text(&function["function_slug"]), text(&function["text"]))).collect();
+    if let Some(width) = lines.iter().map(|(name, _)| name.chars().count().max("FUNCTION".len())).max() {
+        let _written = writeln!(out, "\n{:<width$}  WHAT", "FUNCTION");
+        for (name, text) in lines {
+            let _written = writeln!(out, "{name:<width$}  {text}");
+        }
+    }
+    out
 }
 
 /// A job, as a line of the table.
@@ -67,6 +91,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_event_is_told_function_by_function() {
+        let event = json!({
+            "event_id": "01M85QRDBHC70063SSP1V76AAN", "event_name": "order/paid", "text": "It matched 2 functions.",
+            "functions": [
+                { "function_slug": "shop-order", "text": "It started the run x (Running)." },
+                { "function_slug": null, "text": "It was skipped." },
+            ],
+        });
+        let expected = "\
+Event     01M85QRDBHC70063SSP1V76AAN
+Name      order/paid
+What      It matched 2 functions.
+
+FUNCTION    WHAT
+shop-order  It started the run x (Running).
+-           It was skipped.
+";
+        assert_eq!(outcomes(&event), expected);
+    }
 
     #[test]
     fn people_get_a_table() {

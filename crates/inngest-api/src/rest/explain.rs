@@ -50,12 +50,14 @@ fn summary(run: &RunRecord, jobs: &[ExplainedJob], now: Millis) -> String {
     }
 }
 
-fn skipped(skip: Skip) -> String {
+pub(super) fn skipped(skip: Skip) -> String {
     match skip {
         Skip::Singleton(run) => format!("It was skipped: the singleton was taken by the run {run}."),
         Skip::Paused => "It was skipped: its function was paused.".to_owned(),
         Skip::Draining => "It was skipped: its function was draining.".to_owned(),
-        Skip::Duplicate | Skip::RateLimited | Skip::Debounced => format!("It was skipped: {}.", skip.as_str()),
+        Skip::Duplicate => "It was skipped: an event of the same id has come before.".to_owned(),
+        Skip::RateLimited => "It was skipped: a rate limit or an idempotency key was used up.".to_owned(),
+        Skip::Debounced => "It was skipped: another event of its debounce counts.".to_owned(),
     }
 }
 

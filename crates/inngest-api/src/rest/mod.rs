@@ -3,8 +3,10 @@
 pub(crate) mod cancellations;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod explain_event;
 pub(crate) mod flow_control;
 pub(crate) mod functions;
+pub(crate) mod gatherings;
 pub(crate) mod metadata;
 mod query;
 pub(crate) mod reruns;

@@ -9,14 +9,14 @@ use inngest_core::event::SCHEDULED_TIMER;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
-use inngest_queue::{Gathering, JobKind, QueueItem, WaitFor};
+use inngest_queue::{JobKind, QueueItem, WaitFor};
 use inngest_state::history::{RunFilter, RunRecord, RunTrace};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
 use serde_json::{Value, json};
 
 use super::query::Query;
 use super::skips::existing_run;
-use super::{ENVIRONMENT, due, envelope, paged, payload, rfc3339, rfc3339_or_null};
+use super::{ENVIRONMENT, due, envelope, gatherings, paged, payload, rfc3339, rfc3339_or_null};
 use crate::Api;
 use crate::error::ApiError;
 
@@ -238,11 +238,7 @@ pub(crate) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Valu
         shown["skip_existing_run_id"] = existing_run(skip).into();
     }
     if let Some(gathering) = run.gathering {
-        shown["gathered_by"] = match gathering {
-            Gathering::Debounce => "debounce",
-            Gathering::Batch => "batch",
-        }
-        .into();
+        shown["gathered_by"] = gatherings::kind(gathering).into();
     }
     if shape == Shape::WithOutput {
         match (run.status, &run.output, &run.error) {
