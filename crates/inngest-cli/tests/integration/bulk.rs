@@ -105,3 +105,17 @@ async fn what_is_misspelt_is_refused_and_not_taken_for_everything() {
     }
     assert_eq!(world.client().get("/v1/cancellations").await.unwrap()["data"], json!([]));
 }
+
+#[tokio::test]
+async fn reruns_of_a_singleton_are_counted_as_they_start() {
+    let world = World::of(vec![napping().config(json!({ "singleton": { "mode": "skip" } }))]).await;
+    for _ in 0..2 {
+        let event = world.send("b/nap", json!({})).await;
+        let run = world.pending(&event, "Sleeping").await;
+        let reply = world.client().request("DELETE", &format!("/v1/runs/{run}"), &[], "").await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(world.ended(&event).await["status"], "Cancelled");
+    }
+    let reply = world.client().post("/v1/reruns", &json!({ "function_id": "app-nap" })).await.unwrap().json();
+    assert_eq!((&reply["data"]["count"], &reply["data"]["skipped"]), (&json!(1), &json!(1)), "{reply}");
+}

@@ -135,3 +135,36 @@ async fn the_command_tells_the_same_in_words() {
     let (code, _, problem) = explain(&["01JQDAE4RQF8MBCR55T5AK4KXS"]).await;
     assert_eq!(code, Some(1), "{problem}");
 }
+
+#[tokio::test]
+async fn an_event_tells_what_became_of_it() {
+    let also = |id: &str, config| takes(id, 0, config).triggers(json!([{ "event": "t/all" }]));
+    let world = World::of(vec![
+        also("plain", json!({})),
+        also("batch", json!({ "batchEvents": { "maxSize": 3, "timeout": "1h" } })),
+        also("debounce", json!({ "debounce": { "period": "1h" } })),
+        also("rate", json!({ "rateLimit": { "limit": 1, "period": "1h" } })),
+    ])
+    .await;
+    let events = world.send_all("t/all", vec![json!({}); 2]).await;
+    world.calls("plain", 2).await;
+    world.calls("rate", 1).await;
+    let reply = world.client().get(&format!("/v1/events/{}/explain", events[1])).await.unwrap();
+    let told = reply["data"]["functions"].as_array().unwrap();
+    let of = |slug: &str| told.iter().find(|function| function["function_slug"] == slug).unwrap();
+    assert_eq!((told.len(), of("app-plain")["runs"].as_array().unwrap().len()), (4, 1), "{reply}");
+    assert_eq!(of("app-rate")["skips"][0]["reason"], "RateLimited");
+    let batch = &of("app-batch")["gatherings"][0];
+    assert_eq!((&batch["kind"], &batch["count"], &batch["event_ids"]), (&json!("batch"), &json!(2), &json!(events)));
+    assert!(batch["starts_at"].as_str() > batch["first_at"].as_str(), "{batch}");
+    assert_eq!(of("app-debounce")["gatherings"][0]["kind"], "debounce");
+    let listed = world.client().get("/v1/functions/app-batch/gatherings?limit=1").await.unwrap();
+    assert_eq!((&listed["data"], &listed["page"]["has_more"]), (&json!([batch]), &json!(false)));
+    let output = Command::new(env!("CARGO_BIN_EXE_inngest"))
+        .args(["explain", "--url", world.client().base(), &events[1]])
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("It waits in a batch of 2 events so far"), "{text}");
+}

@@ -165,3 +165,27 @@ async fn limits_of_a_file_count_from_the_start_and_stay() {
     let (status, reply) = put(&world, &json!({})).await;
     assert_eq!(status, 409, "{reply}");
 }
+
+#[tokio::test]
+async fn other_sites_cannot_set_limits() {
+    let world = World::of(vec![takes("f", 0, json!({}))]).await;
+    let headers = [("content-type", "application/json"), ("origin", "https://any.site")];
+    let document = json!({ "adaptive": ["app-f"] }).to_string();
+    let reply = world.client().request("PUT", "/v1/flow-control", &headers, document).await.unwrap();
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    assert_eq!(world.client().get("/v1/flow-control").await.unwrap()["data"], json!({}));
+}
+
+#[tokio::test]
+async fn the_skips_of_a_function_that_is_gone_are_told_with_its_name() {
+    let config = json!({ "rateLimit": { "limit": 1, "period": "1h" } });
+    let world = World::of(vec![takes("f", 0, config)]).await;
+    let events = world.send_all("t/f", [json!({}), json!({})]).await;
+    world.ended(&events[0]).await;
+    world.sync(&json!([])).await;
+    // The registry forgets it at the next start.
+    let world = world.kill_and_restart().await;
+    assert_eq!(world.skips(&events[1]).await[0]["function_slug"], "app-f");
+    let listed = world.client().get("/v1/functions/app-f/skips").await.unwrap();
+    assert_eq!(listed["data"][0]["event_id"], json!(events[1]), "{listed}");
+}
