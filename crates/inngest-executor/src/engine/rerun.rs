@@ -93,7 +93,8 @@ impl Engine {
             // It has a run to finish again.
             self.reload_definitions().await?;
         }
-        let starts = committed.skipped.is_empty();
+        // A run that is skipped has no job.
+        let starts = committed.jobs.iter().any(|job| job.id.run == run);
         self.publish(committed).await;
         Ok((run, starts))
     }
