@@ -84,6 +84,9 @@ pub async fn exercise<Q: Queue>(make: impl Fn(Arc<dyn Clock>) -> Q) {
         max_is_kept
         a_dropped_wait_loses_nothing
         due_jobs_stay_due_when_the_clock_is_set_back
+        who_waits_sees_that_the_clock_was_set_forward
+        a_retry_that_follows_keeps_the_slot_of_its_run
+        much_that_comes_due_at_once_is_leased_at_once
         a_limit_of_a_function_holds_and_holds_up_no_other
         what_ends_wakes_who_waits_for_it
         functions_share_a_limit_of_their_environment_or_account
@@ -388,6 +391,29 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
         self.nothing_for(Duration::from_secs(60)).await;
         assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [2]);
+    }
+
+    async fn who_waits_sees_that_the_clock_was_set_forward(self) {
+        self.offer([self.later(1, 3_600_000)]).await;
+        let began = tokio::time::Instant::now();
+        let (leases, ()) = tokio::join!(self.queue.lease(Work::Calls, 1), async {
+            tokio::task::yield_now().await;
+            self.clock.set_back(-7_200_000);
+        });
+        assert_eq!(runs(&leases), [1]);
+        assert!(began.elapsed() <= Duration::from_secs(61));
+    }
+
+    /// Also for one that waits for the other kind of work.
+    async fn much_that_comes_due_at_once_is_leased_at_once(self) {
+        let cancel = QueueItem { kind: JobKind::Cancel, id: JobId::cancel(run_id(9_999)), ..self.later(9_999, 1_000) };
+        self.offer((1..=3_000).map(|run| self.later(run, 999)).chain([cancel]).collect::<Vec<_>>()).await;
+        assert_eq!(runs(&self.queue.lease(Work::Own, 1).await), [9_999]);
+        let mut leased = 0;
+        while leased < 3_000 {
+            leased += self.queue.lease(Work::Calls, 3_000).await.len();
+        }
+        assert!(self.clock.now().0 - TokioClock::EPOCH.0 < 1_010);
     }
 
     async fn offer(&self, items: impl IntoIterator<Item = QueueItem>) {

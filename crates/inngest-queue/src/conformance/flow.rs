@@ -136,6 +136,15 @@ impl<Q: Queue> Case<Q> {
         assert_eq!(order, [1, 1, 1, 2, 2, 2, 3, 3, 3]);
     }
 
+    pub(super) async fn a_retry_that_follows_keeps_the_slot_of_its_run(self) {
+        self.configure([("f", steps(&[at_a_time(1, Scope::Function, "")]))]).await;
+        self.offer([1, 2].map(|run| self.job(run, "f"))).await;
+        let lease = self.queue.lease(Work::Calls, 10).await.remove(0);
+        let retry = QueueItem { attempt: 1, generation: 2, ..self.job(1, "f") };
+        self.queue.settle(lease, Settled::Done, vec![retry]).await;
+        assert_eq!(runs(&self.queue.lease(Work::Calls, 10).await), [1]);
+    }
+
     pub(super) async fn priority_counts_where_a_limit_holds_up(self) {
         self.configure([("f", steps(&[at_a_time(1, Scope::Function, "")]))]).await;
         self.offer([self.job(1, "f")]).await;

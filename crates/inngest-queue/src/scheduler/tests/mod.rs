@@ -1,5 +1,6 @@
 //! The scheduler in virtual time.
 
+mod bounds;
 mod check;
 mod fairness;
 mod model;
