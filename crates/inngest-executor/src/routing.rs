@@ -15,7 +15,7 @@ use inngest_expr::expression::{Anchors, BindError, Expression};
 use inngest_expr::trigger;
 use inngest_queue::flow::Keys;
 use inngest_queue::{Deadline, Gathering, JobId, JobKind, QueueItem};
-use inngest_state::{Admit, Condition, Effect, EventWait};
+use inngest_state::{Admit, Condition, Effect, EventWait, RunState};
 use serde_json::Value;
 
 use crate::flow_control::after_batch;
@@ -69,9 +69,10 @@ pub fn admit_for(
     now: Millis,
     ids: &Ids,
 ) -> (RunId, Vec<Admit>) {
-    let mut admits = admit(registry, event, now, ids);
+    let subject = Subject::stored(stored(event), now);
+    let mut admits = admit_about(registry, event, &subject, now, ids);
     admits.retain(|admit| admit.function != function.id);
-    let own = admission_about(registry, function, event, &Subject::stored(stored(event), now), now, ids);
+    let own = admission_about(registry, function, event, &subject, now, ids);
     let run = own.run;
     admits.push(Admit { correlation_id, ..own });
     (run, admits)
@@ -152,10 +153,11 @@ pub fn rerun<'b>(
     Admit { flow, ..started(rules, function.id, run, &subject, now) }
 }
 
-/// The keys by which a run of this function is limited, evaluated from its first event.
+/// The keys by which a run is limited now, evaluated from its first event.
 #[must_use]
-pub fn keys(registry: &Registry, function: &FunctionId, body: &[u8], now: Millis) -> Keys {
-    registry.rules(function).map_or_else(Keys::default, |rules| rules.flow.keys(&Subject::stored(body, now)))
+pub fn keys(registry: &Registry, run: &RunState, now: Millis) -> Keys {
+    let body = run.events.first().map_or(&b"{}"[..], |body| body);
+    registry.rules(&run.function).map_or_else(Keys::default, |rules| rules.flow.keys(&Subject::stored(body, now)))
 }
 
 /// The id that its sender gave an event, which starts a function only once in a while.

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use inngest_core::{App, AppId, FunctionId, RunId};
-use inngest_queue::StartedRun;
-use inngest_queue::flow::{Concurrency, Keys};
+use inngest_queue::flow::Concurrency;
 use inngest_state::{Change, CommitError, StoreError, Transition};
 
 use super::{Engine, Parts};
@@ -118,8 +117,11 @@ impl Engine {
         let mut started = store.started_runs(functions.clone()).await?;
         for run in &mut started {
             let key = limits.get(&run.function).and_then(|limit| limit.key);
-            if key.is_some_and(|key| run.keys.get(key).is_none()) {
-                run.keys = self.keys_of(registry, run).await?;
+            // It was limited by others before.
+            if key.is_some_and(|key| run.keys.get(key).is_none())
+                && let Some(state) = self.run(run.run).await?
+            {
+                run.keys = routing::keys(registry, &state, self.ids().now());
             }
         }
         let occupying: Vec<RunId> = started.iter().map(|run| run.run).collect();
@@ -129,13 +131,6 @@ impl Engine {
         let ended: Vec<RunId> = occupying.into_iter().filter(|run| !open.contains(run)).collect();
         queue.ended(&ended).await;
         Ok(())
-    }
-
-    /// The keys of a run that was limited by others before.
-    async fn keys_of(&self, registry: &Registry, run: &StartedRun) -> Result<Keys, StoreError> {
-        let Some(state) = self.run(run.run).await? else { return Ok(run.keys.clone()) };
-        let body = state.events.first().map_or(&b"{}"[..], |body| body);
-        Ok(routing::keys(registry, &run.function, body, self.ids().now()))
     }
 }
 

@@ -141,12 +141,12 @@ fn shown(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use inngest_core::{AppId, Function};
     use inngest_queue::flow::{Bucket, Concurrency, Scope};
     use inngest_queue::{JobId, JobKind};
     use serde_json::json;
 
     use super::*;
+    use crate::flow_control::tests::function;
     use crate::registry::Settings;
 
     const NOW: Millis = Millis(1_800_000_000_000);
@@ -155,20 +155,7 @@ mod tests {
     fn a_cause_is_told_with_the_name_of_its_limit_and_the_value_of_its_key() {
         let config =
             json!({ "concurrency": { "limit": 1, "key": "event.data.u" }, "throttle": { "limit": 1, "period": "1s" } });
-        let function = Function {
-            id: FunctionId::of_definition("f", "u"),
-            app: AppId::of_name("shop"),
-            slug: "shop-f".into(),
-            name: "f".into(),
-            triggers: Vec::new(),
-            url: "u".into(),
-            step_id: "step".into(),
-            retries: 0,
-            version: 1,
-            config: config.to_string().into(),
-            created_at: NOW,
-            archived_at: None,
-        };
+        let function = function(&config);
         let document = json!({ "throttles": [
             { "name": "openai", "limit": 1, "period": "1m", "key": "event.data.long", "functions": ["shop-*"] },
         ] });

@@ -125,8 +125,7 @@ impl Engine {
     /// Finds out the keys by which a run is limited, after its function was registered with others.
     async fn rekey(&self, item: &QueueItem, stage: watch::Receiver<Stage>) -> Result<Done, StoreError> {
         let Some(run) = self.run(item.id.run).await? else { return Ok(Done::Stale) };
-        let body = run.events.first().map_or(&b"{}"[..], |body| body);
-        let keys = routing::keys(&self.registry(), &item.function, body, self.ids().now());
+        let keys = routing::keys(&self.registry(), &run, self.ids().now());
         let rekeyed = QueueItem { keys, generation: item.generation + 1, ..item.clone() };
         let transition = Transition {
             require: vec![Requirement::Generation(item.id, item.generation)],

@@ -4,7 +4,7 @@
 pub mod document;
 mod evaluate;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,8 @@ use crate::rules::Rules;
 const NOW: Millis = Millis(1_800_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn function(config: &Value) -> Function {
+/// `shop-f`, with this configuration.
+pub(crate) fn function(config: &Value) -> Function {
     Function {
         id: FunctionId::of_definition("f", "u"),
         app: AppId::of_name("shop"),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use inngest_core::function::Trigger;
-use inngest_core::{App, AppId, Clock, Entropy, EventId, FunctionId};
+use inngest_core::{App, AppId, Clock, Entropy, EventId, FunctionId, RunStatus};
 use inngest_queue::flow::{Closed, KeyExpression, KeyValue};
 use inngest_state::Hold;
 
@@ -234,7 +234,20 @@ fn the_first_job_carries_keys_and_priority() {
     assert_eq!((admit.job.keys.as_slice(), admit.job.priority), (&expected[..], 30));
     assert_eq!(admit.flow, None, "nothing stands in its way");
     let function = registry.by_slug("f").unwrap();
-    assert_eq!(keys(&registry, &function.id, stored(&event), NOW), admit.job.keys);
+    let run = RunState {
+        id: admit.run,
+        function: function.id,
+        status: RunStatus::Scheduled,
+        event_ids: Arc::from([event.id]),
+        event_names: Arc::from([Arc::clone(&event.name)]),
+        events: Arc::from([Payload::copy_from_slice(stored(&event))]),
+        steps: Vec::new(),
+        started_at: None,
+        correlation_id: None,
+        defers: Vec::new(),
+        input: None,
+    };
+    assert_eq!(keys(&registry, &run, NOW), admit.job.keys);
     let again = rerun(&registry, function, admit.run, || stored(&event), NOW);
     assert_eq!((again.job.keys, again.job.priority, again.idempotency), (admit.job.keys, 30, None));
 }

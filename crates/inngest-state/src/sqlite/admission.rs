@@ -125,7 +125,7 @@ impl<'c> Admissions<'c> {
         now: Millis,
     ) -> rusqlite::Result<()> {
         let (code, existing) = codec::skip_codes(reason);
-        let ids: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
+        let ids = codec::event_id_bytes(events);
         self.put_skipped_run.execute(params![
             admit.run.to_bytes(),
             admit.function.0.as_bytes(),

@@ -139,6 +139,11 @@ pub(super) fn ulids<T>(bytes: &[u8], of: impl Fn([u8; 16]) -> T) -> Vec<T> {
     bytes.chunks_exact(16).map(|chunk| of(chunk.try_into().expect("chunks of 16"))).collect()
 }
 
+/// The ids of events as stored: one after the other.
+pub(super) fn event_id_bytes(events: &[EventId]) -> Vec<u8> {
+    events.iter().flat_map(|event| event.to_bytes()).collect()
+}
+
 pub(super) fn event_ids(row: &Row<'_>, column: usize) -> Result<Vec<EventId>> {
     Ok(ulids(row.get_ref(column)?.as_blob()?, EventId::from_bytes))
 }

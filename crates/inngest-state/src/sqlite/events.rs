@@ -165,8 +165,7 @@ impl Statements<'_> {
                 return self.note_original(run, rerun.original);
             }
         };
-        let ids: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
-        self.start(admit, after, &ids, event_name, now, committed)?;
+        self.start(admit, after, &codec::event_id_bytes(events), event_name, now, committed)?;
         self.note_original(run, rerun.original)?;
         let (step, input) = rerun.input.as_ref().map(|(step, input)| (step.as_str(), &input[..])).unzip();
         self.connection.execute(

@@ -302,7 +302,7 @@ impl Statements<'_> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let name = self.name_of_first(&gathered)?;
-        let events: Vec<u8> = gathered.events.iter().flat_map(|event| event.to_bytes()).collect();
+        let events = codec::event_id_bytes(&gathered.events);
         let admit = Admit { correlation_id: gathered.correlation_ids, ..admit.clone() };
         self.start(&admit, after, &events, &name, now, committed)?;
         let sql = "UPDATE runs SET gathering = ?2 WHERE id = ?1";
