@@ -86,6 +86,8 @@ async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {
         error: None,
         started_at: Some(now),
         ended_at: now,
+        last_call: None,
+        finished: None,
     };
     let finished = new_event(ids.event(now), FUNCTION_FINISHED, EventBody::Lifecycle(run), now);
     let changes = vec![Change::FinishRun(Box::new(finish)), Change::PutEvent(Box::new(finished), Vec::new())];
@@ -109,6 +111,9 @@ fn record(run: RunId, id: StepId, value: &Payload, now: Millis) -> StepRecord {
         queued_at: now,
         started_at: now,
         ended_at: now,
+        job: 0,
+        resolution: None,
+        response: None,
     }
 }
 

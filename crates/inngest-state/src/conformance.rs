@@ -17,7 +17,8 @@ use inngest_core::{
 };
 use inngest_queue::{Deadline, JobId, JobKind, QueueItem, StepRef};
 
-use crate::history::{EventFilter, RunFilter};
+use crate::history::{Between, EventFilter, RunFilter};
+use crate::trace::ResponseHead;
 use crate::{
     Admit, AttemptRecord, Change, CommitError, Committed, FinishRun, History, Rejected, Requirement, StepOp,
     StepRecord, Store, StoreError, Transition, When,
@@ -332,9 +333,10 @@ impl Case<'_> {
             step: Some(StepRef { id: "a".into(), name: "Step A".into() }),
             attempt: 0,
             generation: 1,
+            queued_at: Millis(9),
             started_at: Millis(10),
             ended_at: Millis(20),
-            status: Some(500),
+            response: Some(ResponseHead::bare(500)),
             error: Payload::from(r#"{"error":"x","message":"m","name":"Error"}"#),
             retry_at: Some(Millis(99)),
         };
@@ -442,7 +444,7 @@ impl Case<'_> {
             list(EventFilter { received_before: Some(Millis(1_001)), ..all.clone() }).await,
             [events[1], events[0]]
         );
-        assert!(list(EventFilter { name: Some("case/none".into()), ..all }).await.is_empty());
+        assert!(list(EventFilter { names: vec!["case/none".into()], ..all }).await.is_empty());
     }
 
     async fn runs_are_filtered_and_paged(&self) {
@@ -466,10 +468,19 @@ impl Case<'_> {
         let newest: Vec<RunId> = ids.iter().rev().copied().collect();
         assert_eq!(list(mine.clone()).await, newest);
         assert_eq!(list(RunFilter { ascending: true, ..mine.clone() }).await, ids);
-        assert_eq!(list(RunFilter { cursor: Some(newest[1]), limit: 2, ..mine.clone() }).await, newest[2..4]);
+        assert_eq!(
+            list(RunFilter { cursor: Some((Millis(0), newest[1])), limit: 2, ..mine.clone() }).await,
+            newest[2..4]
+        );
         assert_eq!(list(RunFilter { statuses: vec![RunStatus::Completed], ..mine.clone() }).await.len(), 3);
-        assert_eq!(list(RunFilter { started_after: Some(Millis(2)), ..mine.clone() }).await.len(), 2);
-        assert_eq!(list(RunFilter { started_before: Some(Millis(2)), ..mine.clone() }).await.len(), 2);
+        assert_eq!(
+            list(RunFilter { started: Between { after: Some(Millis(2)), before: None }, ..mine.clone() }).await.len(),
+            2
+        );
+        assert_eq!(
+            list(RunFilter { started: Between { after: None, before: Some(Millis(2)) }, ..mine.clone() }).await.len(),
+            2
+        );
         assert!(list(RunFilter { functions: Some(Vec::new()), ..mine.clone() }).await.is_empty());
         let (run, event) = runs[3];
         assert_eq!(list(RunFilter { event: Some(event), ..mine.clone() }).await, [run]);
@@ -586,6 +597,9 @@ impl Case<'_> {
             queued_at: Millis(1),
             started_at: Millis(2),
             ended_at: Millis(3),
+            job: 0,
+            resolution: None,
+            response: None,
         }
     }
 
@@ -674,7 +688,16 @@ fn start(run: RunId, at: i64) -> Change {
 fn finish(run: RunId, status: RunStatus, output: Option<&str>, error: Option<&str>) -> Change {
     let payload = |text: &str| Payload::copy_from_slice(text.as_bytes());
     let (output, error) = (output.map(payload), error.map(payload));
-    Change::FinishRun(Box::new(FinishRun { run, status, output, error, started_at: None, ended_at: Millis(50) }))
+    Change::FinishRun(Box::new(FinishRun {
+        run,
+        status,
+        output,
+        error,
+        started_at: None,
+        ended_at: Millis(50),
+        last_call: None,
+        finished: None,
+    }))
 }
 
 /// Drives all futures at the same time.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus};
+use inngest_core::event::{DEFERRED_SCHEDULE, SCHEDULED_TIMER};
+use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_queue::flow::Skip;
 use inngest_queue::{Gathering, QueueItem};
 
-use crate::{AttemptRecord, Cancellation, Metadata, StepRecord, StoreError};
+use crate::trace::{LastCall, StepDetail, UserSpan};
+use crate::{AttemptRecord, Cancellation, Defer, Metadata, StepRecord, StoreError};
 
 /// A stored event and the runs it started.
 #[derive(Clone, Debug)]
@@ -49,6 +51,32 @@ pub struct RunRecord {
     pub skip: Option<Skip>,
     /// How its events were gathered, if they were.
     pub gathering: Option<Gathering>,
+    /// `inngest/function.finished` of its end.
+    pub finished: Option<EventId>,
+}
+
+impl RunRecord {
+    /// Whether it was deferred by another run.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        &*self.event_name == DEFERRED_SCHEDULE
+    }
+
+    /// Whether a schedule started it.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        &*self.event_name == SCHEDULED_TIMER
+    }
+
+    /// Its time of this kind.
+    #[must_use]
+    pub fn time(&self, time: RunTime) -> Option<Millis> {
+        match time {
+            RunTime::Queued => Some(self.queued_at),
+            RunTime::Started => self.started_at,
+            RunTime::Ended => self.ended_at,
+        }
+    }
 }
 
 /// An event that started no run of a function that it matched.
@@ -115,8 +143,8 @@ pub struct GatheringFilter {
 /// Which events to list.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Only this name.
-    pub name: Option<String>,
+    /// Only these names; empty = all.
+    pub names: Vec<String>,
     /// Received at or after.
     pub received_after: Option<Millis>,
     /// Received at or before.
@@ -129,6 +157,47 @@ pub struct EventFilter {
     pub limit: usize,
 }
 
+/// A time of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RunTime {
+    /// When it was scheduled.
+    #[default]
+    Queued,
+    /// When its first call was dispatched.
+    Started,
+    /// When it ended.
+    Ended,
+}
+
+/// An interval, bounds included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Between {
+    /// At or after.
+    pub after: Option<Millis>,
+    /// At or before.
+    pub before: Option<Millis>,
+}
+
+impl Between {
+    /// Whether a time lies in it; one that is not there lies only in an interval without bounds.
+    #[must_use]
+    pub fn holds(self, at: Option<Millis>) -> bool {
+        self.after.is_none_or(|after| at.is_some_and(|at| at >= after))
+            && self.before.is_none_or(|before| at.is_some_and(|at| at <= before))
+    }
+}
+
+/// A run to be started when another one ends, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeferRecord {
+    /// What was asked for.
+    pub defer: Defer,
+    /// The event that starts it, once the run has ended.
+    pub event: Option<EventId>,
+    /// The run, once there is one.
+    pub run: Option<RunId>,
+}
+
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
@@ -138,18 +207,20 @@ pub struct RunFilter {
     pub functions: Option<Vec<FunctionId>>,
     /// Only runs started by this event.
     pub event: Option<EventId>,
-    /// Started (first call dispatched) at or after.
-    pub started_after: Option<Millis>,
-    /// Started at or before.
-    pub started_before: Option<Millis>,
-    /// Scheduled (time of the run's id) at or after.
-    pub queued_after: Option<Millis>,
-    /// Scheduled at or before.
-    pub queued_before: Option<Millis>,
+    /// When they were scheduled (time of the run's id).
+    pub queued: Between,
+    /// When they started (first call dispatched).
+    pub started: Between,
+    /// When they ended.
+    pub ended: Between,
+    /// Only those that were deferred by another run, or only those that were not.
+    pub deferred: Option<bool>,
+    /// By which time they are ordered; runs that have no such time are not among them.
+    pub order: RunTime,
     /// Oldest first instead of newest first.
     pub ascending: bool,
-    /// Only runs beyond this one in the order asked for.
-    pub cursor: Option<RunId>,
+    /// Only runs beyond this one in the order asked for: its time of that kind, and its id.
+    pub cursor: Option<(Millis, RunId)>,
     /// At most so many.
     pub limit: usize,
 }
@@ -163,6 +234,12 @@ pub struct RunTrace {
     pub attempts: Vec<AttemptRecord>,
     /// Jobs that exist now.
     pub jobs: Vec<QueueItem>,
+    /// What steps are about, recorded ones and those that are waiting now.
+    pub details: Vec<(StepId, StepDetail)>,
+    /// Spans of the user's own code, by start.
+    pub spans: Vec<UserSpan>,
+    /// The call with which the run ended.
+    pub last_call: Option<LastCall>,
 }
 
 /// The reads of the APIs. Sees every commit that was acknowledged before the call.
@@ -170,10 +247,24 @@ pub struct RunTrace {
 pub trait History: Send + Sync + 'static {
     /// One event.
     async fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError>;
+    /// These events, as far as they are there, in no particular order.
+    async fn event_records(&self, ids: Vec<EventId>) -> Result<Vec<EventRecord>, StoreError>;
+    /// How many events fit, whatever the cursor and the limit.
+    async fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError>;
     /// Events, newest first.
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError>;
     /// One run, ended or not.
     async fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError>;
+    /// These runs, as far as they are there, in no particular order.
+    async fn run_records(&self, ids: Vec<RunId>) -> Result<Vec<RunRecord>, StoreError>;
+    /// All runs of each of these events, also those that were skipped, oldest first.
+    async fn runs_of_events(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError>;
+    /// How many runs fit, whatever the cursor and the limit.
+    async fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError>;
+    /// Those of these runs that have used a model: a step of it, or a note of kind `inngest.ai`.
+    async fn runs_with_ai(&self, ids: Vec<RunId>) -> Result<Vec<RunId>, StoreError>;
+    /// The runs that this one has deferred, in order.
+    async fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError>;
     /// Runs, newest first unless asked otherwise.
     async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Steps, attempts and jobs of one run.

@@ -10,6 +10,7 @@ pub mod history;
 pub mod lifecycle;
 pub mod run_state;
 pub mod sqlite;
+pub mod trace;
 pub mod transition;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use inngest_queue::{JobId, QueueItem, Resolution, StepRef, Token};
 pub use admit::{Admit, Await, Awaited, Condition, Effect, EventWait, Invoke, Rerun, correlation_ids, invokers};
 
 use crate::run_state::Defer;
+use crate::trace::{LastCall, ResponseHead, StepDetail, UserSpan};
 
 /// A set of changes that happen together, if all requirements hold.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +112,12 @@ pub enum Change {
     PutDefer(RunId, Box<Defer>),
     /// The run of this id is not to be started.
     AbortDefer(RunId, StepId),
+    /// The event that starts the deferred run.
+    StartDefer(RunId, StepId, EventId),
+    /// What a step is about. The first one wins.
+    PutDetail(RunId, StepId, Box<StepDetail>),
+    /// Adds spans of the user's own code. One of the same run and id is replaced.
+    PutSpans(Vec<UserSpan>),
     /// Adds a note about a run or one of its steps, unless the run has as many as it may have.
     PutMetadata(Box<Metadata>),
     /// The schedule of a function has fired for this time.
@@ -183,6 +190,10 @@ pub struct Metadata {
     pub run: RunId,
     /// About which of its steps.
     pub step: Option<StepId>,
+    /// About which attempt of the step; `None`: the step as a whole, or its last attempt.
+    pub attempt: Option<u32>,
+    /// About which span of the user's own code.
+    pub span: Option<[u8; 8]>,
     /// `run`, `step`, `step_attempt`, `extended_trace` or `request`.
     pub scope: Arc<str>,
     /// `userland.*` or a known kind of `inngest.*`.
@@ -297,6 +308,13 @@ pub struct StepRecord {
     pub started_at: Millis,
     /// When it ended.
     pub ended_at: Millis,
+    /// Key of the job that gave the result.
+    pub job: u64,
+    /// What a step that waited was resolved with; of a value only that there was one. `None` when nothing came in time,
+    /// and for steps that do not wait.
+    pub resolution: Option<Resolution>,
+    /// The reply that reported the result.
+    pub response: Option<ResponseHead>,
 }
 
 /// An attempt that failed and is followed by another attempt or by the end of the run.
@@ -310,16 +328,26 @@ pub struct AttemptRecord {
     pub attempt: u32,
     /// Generation of the dispatch.
     pub generation: u32,
+    /// When the job was made.
+    pub queued_at: Millis,
     /// When the call began.
     pub started_at: Millis,
     /// When it ended.
     pub ended_at: Millis,
-    /// HTTP status of the reply; `None` when there was none.
-    pub status: Option<u16>,
+    /// The reply; `None` when there was none.
+    pub response: Option<ResponseHead>,
     /// `{"error","name","message","stack"}`.
     pub error: Payload,
     /// When the next attempt is due; `None` after the last one.
     pub retry_at: Option<Millis>,
+}
+
+impl AttemptRecord {
+    /// HTTP status of the reply; `None` when there was none.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.response.as_ref().map(|response| response.status)
+    }
 }
 
 /// The end of a run.
@@ -337,6 +365,10 @@ pub struct FinishRun {
     pub started_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Millis,
+    /// The call with which it ended, if it ended with one.
+    pub last_call: Option<LastCall>,
+    /// `inngest/function.finished`, if it was emitted: what whoever invoked the run is told.
+    pub finished: Option<EventId>,
 }
 
 /// What a committed transition did.

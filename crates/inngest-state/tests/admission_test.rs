@@ -523,6 +523,8 @@ impl World {
             error: None,
             started_at: None,
             ended_at: self.clock.now(),
+            last_call: None,
+            finished: None,
         };
         let committed = self.commit(Vec::new(), vec![Change::FinishRun(Box::new(finish))]).await;
         assert_eq!(committed.ended, [run]);

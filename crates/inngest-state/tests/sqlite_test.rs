@@ -130,7 +130,16 @@ async fn send(store: &SqliteStore, flow: Admission) -> (Event, Admit, Committed)
 
 fn end(run: RunId) -> Change {
     let (status, ended_at) = (RunStatus::Cancelled, SystemClock.now());
-    Change::FinishRun(Box::new(FinishRun { run, status, output: None, error: None, started_at: None, ended_at }))
+    Change::FinishRun(Box::new(FinishRun {
+        run,
+        status,
+        output: None,
+        error: None,
+        started_at: None,
+        ended_at,
+        last_call: None,
+        finished: None,
+    }))
 }
 
 #[tokio::test]

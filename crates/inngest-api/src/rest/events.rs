@@ -27,7 +27,7 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let filter = EventFilter {
         // Internal events are noise in a list, but not to somebody who asks for one by name.
         include_internal: query.flag("include_internal") || name.as_deref().is_some_and(event::is_internal),
-        name,
+        names: name.into_iter().collect(),
         received_after: query.time("received_after", bad_time)?.or_else(|| Some(Millis(now.0 - hour_ms()))),
         received_before: query.time("received_before", bad_time)?,
         cursor: cursor.map_err(|_| ApiError::bad_request("Invalid cursor query parameter"))?,

@@ -10,7 +10,7 @@ use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
 use inngest_queue::{JobKind, QueueItem, WaitFor};
-use inngest_state::history::{RunFilter, RunRecord, RunTrace};
+use inngest_state::history::{Between, RunFilter, RunRecord, RunTrace};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
 use serde_json::{Value, json};
 
@@ -62,17 +62,18 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
         functions: functions(&query, &registry),
         event: query.first("event_id").map(str::parse).transpose().map_err(|_| bad("event_id"))?,
-        started_after: query.time("started_after", "Invalid started_after query parameter")?,
-        started_before: query.time("started_before", "Invalid started_before query parameter")?,
-        queued_after: None,
-        queued_before: None,
+        started: Between {
+            after: query.time("started_after", "Invalid started_after query parameter")?,
+            before: query.time("started_before", "Invalid started_before query parameter")?,
+        },
         ascending: match query.first("order").map(str::to_ascii_lowercase).as_deref() {
             None | Some("desc") => false,
             Some("asc") => true,
             Some(_) => return Err(bad("order")),
         },
-        cursor: query.first("cursor").map(from_cursor).transpose()?,
+        cursor: query.first("cursor").map(from_cursor).transpose()?.map(|run| (run.timestamp(), run)),
         limit: limit + 1,
+        ..RunFilter::default()
     };
     let shape = if query.flag("include_output") { Shape::WithOutput } else { Shape::WithoutOutput };
     let mut runs = api.engine.history().runs(filter).await?;
@@ -174,7 +175,7 @@ fn step_action(step: &StepRecord) -> Value {
 fn attempt_action(attempt: &AttemptRecord) -> Value {
     json!({
         "id": attempt.step.as_ref().map(|step| step.id.as_str()), "name": attempt.step.as_ref().map(|step| &*step.name),
-        "op": "Attempt", "status": "Errored", "attempt": attempt.attempt, "http_status": attempt.status,
+        "op": "Attempt", "status": "Errored", "attempt": attempt.attempt, "http_status": attempt.status(),
         "started_at": rfc3339(attempt.started_at), "ended_at": rfc3339(attempt.ended_at),
         "retry_at": rfc3339_or_null(attempt.retry_at), "error": payload(&attempt.error),
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use inngest_core::{FunctionId, Millis, RunStatus};
 use inngest_expr::event as content;
 use inngest_expr::expression::{Expression, Roots};
-use inngest_state::history::RunFilter;
+use inngest_state::history::{Between, RunFilter};
 use inngest_state::{Cancellation, Change, StoreError};
 
 use super::Engine;
@@ -135,10 +135,9 @@ impl Engine {
             let filter = RunFilter {
                 statuses: vec![RunStatus::Scheduled, RunStatus::Running],
                 functions: Some(vec![cancellation.function]),
-                queued_after: cancellation.started_after,
-                queued_before: Some(cancellation.started_before),
+                queued: Between { after: cancellation.started_after, before: Some(cancellation.started_before) },
                 ascending: true,
-                cursor: cancellation.cursor,
+                cursor: cancellation.cursor.map(|run| (run.timestamp(), run)),
                 limit: PAGE,
                 ..RunFilter::default()
             };

@@ -92,7 +92,17 @@ impl Engine {
         let at = self.ids().now();
         let change = |note: MetadataReport| {
             let MetadataReport { scope, kind, op, values } = note;
-            Change::PutMetadata(Box::new(Metadata { run, step: step.clone(), scope, kind, op, values, at }))
+            Change::PutMetadata(Box::new(Metadata {
+                run,
+                step: step.clone(),
+                attempt: None,
+                span: None,
+                scope,
+                kind,
+                op,
+                values,
+                at,
+            }))
         };
         self.commit_freely(notes.into_iter().map(change).collect()).await?;
         Ok(())

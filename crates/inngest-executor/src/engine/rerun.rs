@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inngest_core::{Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_queue::{JobId, JobKind, QueueItem};
-use inngest_state::history::{RunFilter, RunRecord};
+use inngest_state::history::{Between, RunFilter, RunRecord};
 use inngest_state::{Change, Rerun, StepOp, StepRecord, StoreError};
 
 use super::{Engine, definitions};
@@ -147,8 +147,7 @@ impl Engine {
             let filter = RunFilter {
                 statuses: statuses.clone(),
                 functions: Some(vec![function]),
-                queued_after: from,
-                queued_before: Some(until),
+                queued: Between { after: from, before: Some(until) },
                 ascending: true,
                 cursor,
                 limit: PAGE,
@@ -156,7 +155,7 @@ impl Engine {
             };
             let page = self.history().runs(filter).await?;
             let Some(last) = page.last() else { return Ok(reruns) };
-            cursor = Some(last.id);
+            cursor = Some((last.queued_at, last.id));
             for run in &page {
                 if reruns.started + reruns.skipped == max {
                     return Ok(reruns);

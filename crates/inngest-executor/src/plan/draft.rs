@@ -118,6 +118,9 @@ impl<'a> Draft<'a> {
             queued_at: planning.item.queued_at.min(started_at),
             started_at,
             ended_at,
+            job: planning.item.id.key,
+            resolution: None,
+            response: None,
         })));
     }
 
@@ -246,6 +249,8 @@ impl<'a> Draft<'a> {
             error,
             started_at: self.first_call(),
             ended_at: planning.now,
+            last_call: None,
+            finished: None,
         };
         let defers = self.defers();
         let function = Some(planning.function);

@@ -48,6 +48,8 @@ fn cancelled(
         error: None,
         started_at: None,
         ended_at: now,
+        last_call: None,
+        finished: None,
     };
     let mut changes = Vec::with_capacity(3);
     end(&mut changes, finish, run, function, &run.defers, registry, ids);
@@ -65,6 +67,8 @@ pub fn without_function(run: &RunState, item: &QueueItem, registry: &Registry, i
         error: Some(error.error),
         started_at: None,
         ended_at: now,
+        last_call: None,
+        finished: None,
     };
     let mut changes = Vec::with_capacity(3);
     end(&mut changes, finish, run, None, &run.defers, registry, ids);

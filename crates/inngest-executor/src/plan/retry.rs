@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use inngest_core::{Ids, Millis};
 use inngest_queue::{QueueItem, StepRef};
+use inngest_state::trace::ResponseHead;
 use inngest_state::{AttemptRecord, Change, Transition, When};
 
 use super::Planning;
@@ -103,9 +104,10 @@ impl Draft<'_> {
             step: failure.step.or_else(|| item.step().cloned()),
             attempt: item.attempt,
             generation: item.generation,
+            queued_at: item.queued_at,
             started_at: self.planning.dispatched_at,
             ended_at: self.planning.now,
-            status: self.answer.status,
+            response: self.answer.status.map(ResponseHead::bare),
             error: failure.error.error.clone(),
             retry_at: again.as_ref().map(|job| job.due),
         })));

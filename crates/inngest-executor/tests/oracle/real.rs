@@ -352,7 +352,7 @@ impl World {
                 attempt.step.as_ref().map(|step| step.id.as_str()),
                 (attempt.attempt, attempt.generation),
                 (at(attempt.started_at), at(attempt.ended_at)),
-                attempt.status,
+                attempt.status(),
                 &json(&attempt.error),
                 attempt.retry_at.map(at),
             ));

@@ -345,6 +345,8 @@ impl Case<'_> {
         let note = |step: Option<&str>, values: &str| Metadata {
             run,
             step: step.map(StepId::from),
+            attempt: None,
+            span: None,
             scope: "step".into(),
             kind: "userland.note".into(),
             op: "merge".into(),

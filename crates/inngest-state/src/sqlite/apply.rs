@@ -3,7 +3,7 @@
 //! Requirements are checked before anything is written, so a rejected transition leaves no trace and needs
 //! no savepoint. Whatever fails after that is a fault of the database and undoes the whole batch.
 
-use inngest_core::{Millis, RunId, RunStatus};
+use inngest_core::{EventId, Millis, RunId, RunStatus};
 use inngest_queue::{JobId, QueueItem, Resolution};
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
@@ -12,6 +12,7 @@ use super::gathering::Gatherings;
 use super::singletons::Singletons;
 use super::waits::Waits;
 use super::{codec, records};
+use crate::trace::ResponseHead;
 use crate::transition::{
     AttemptRecord, Change, Committed, FinishRun, Rejected, Requirement, StepRecord, Transition, When,
 };
@@ -42,6 +43,7 @@ pub(super) struct Statements<'c> {
     pub(super) resume: Statement<'c>,
     move_job: Statement<'c>,
     finish_run: Statement<'c>,
+    put_headers: Statement<'c>,
     pub(super) waits: Waits<'c>,
     pub(super) admissions: Admissions<'c>,
     pub(super) gatherings: Gatherings<'c>,
@@ -83,11 +85,13 @@ impl<'c> Statements<'c> {
             step_exists: sql("SELECT 1 FROM steps WHERE run_id = ?1 AND step_id = ?2")?,
             record_step: sql(
                 "INSERT OR IGNORE INTO steps (run_id, step_id, seq, op, name, failed, attempt, queued_at, \
-                 started_at, ended_at, input, value) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+                 started_at, ended_at, input, value, job_key, resolution, status, headers) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
             )?,
             record_attempt: sql(
                 "INSERT OR IGNORE INTO attempts (run_id, job_key, generation, step_id, step_name, attempt, \
-                 started_at, ended_at, status, error, retry_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+                 started_at, ended_at, status, error, retry_at, queued_at, headers) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
             )?,
             put_job: sql(&put_job)?,
             group_job: sql("SELECT 1 FROM jobs WHERE run_id = ?1 AND plan_group = ?2 LIMIT 1")?,
@@ -111,7 +115,10 @@ impl<'c> Statements<'c> {
             gatherings: Gatherings::prepare(connection)?,
             singletons: Singletons::prepare(connection)?,
             finish_run: sql("UPDATE runs SET status = ?2, output = ?3, error = ?4, \
-                 started_at = coalesce(started_at, ?5), ended_at = ?6 WHERE id = ?1")?,
+                 started_at = coalesce(started_at, ?5), ended_at = ?6, last_job = ?7, last_queued_at = ?8, \
+                 last_started_at = ?9, last_attempt = ?10, last_status = ?11, last_headers = ?12, \
+                 finished_event = ?13 WHERE id = ?1")?,
+            put_headers: sql("INSERT OR IGNORE INTO headers (hash, json) VALUES (?1,?2)")?,
         })
     }
 
@@ -155,6 +162,9 @@ impl<'c> Statements<'c> {
                 }
                 Change::PutDefer(run, defer) => records::put_defer(self.connection, *run, defer, seq)?,
                 Change::AbortDefer(run, id) => records::abort_defer(self.connection, *run, id)?,
+                Change::StartDefer(run, id, event) => records::start_defer(self.connection, *run, id, *event)?,
+                Change::PutDetail(run, step, detail) => records::put_detail(self.connection, *run, step, detail)?,
+                Change::PutSpans(spans) => records::put_spans(self.connection, spans)?,
                 Change::PutMetadata(metadata) => records::put_metadata(self.connection, metadata, seq)?,
                 Change::PutTick(tick) => records::put_tick(self.connection, tick)?,
                 Change::RemoveTick(function, schedule) => {
@@ -237,6 +247,7 @@ impl<'c> Statements<'c> {
 
     pub(super) fn record_step(&mut self, record: &StepRecord, seq: &mut i64) -> rusqlite::Result<bool> {
         *seq += 1;
+        let (status, headers) = self.response(record.response.as_ref())?;
         let added = self.record_step.execute(params![
             record.run.to_bytes(),
             record.step.id.as_str(),
@@ -249,12 +260,25 @@ impl<'c> Statements<'c> {
             record.started_at.0,
             record.ended_at.0,
             record.input.as_deref(),
-            &record.value[..]
+            &record.value[..],
+            record.job.cast_signed(),
+            record.resolution.as_ref().map(codec::resolution_bytes),
+            status,
+            headers
         ])?;
         Ok(added == 1)
     }
 
+    /// The columns of a reply; its headers are stored unless they are already.
+    fn response(&mut self, response: Option<&ResponseHead>) -> rusqlite::Result<(Option<u16>, Option<i64>)> {
+        let Some(ResponseHead { status, headers }) = response else { return Ok((None, None)) };
+        let hash = headers.hash.cast_signed();
+        self.put_headers.execute(params![hash, &headers.json[..]])?;
+        Ok((Some(*status), Some(hash)))
+    }
+
     fn record_attempt(&mut self, record: &AttemptRecord) -> rusqlite::Result<()> {
+        let (status, headers) = self.response(record.response.as_ref())?;
         self.record_attempt.execute(params![
             record.job.run.to_bytes(),
             record.job.key.cast_signed(),
@@ -264,9 +288,11 @@ impl<'c> Statements<'c> {
             record.attempt,
             record.started_at.0,
             record.ended_at.0,
-            record.status,
+            status,
             &record.error[..],
-            record.retry_at.map(|at| at.0)
+            record.retry_at.map(|at| at.0),
+            record.queued_at.0,
+            headers
         ])?;
         Ok(())
     }
@@ -342,13 +368,22 @@ impl<'c> Statements<'c> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let run = finish.run;
+        let last = finish.last_call.as_ref();
+        let (status, headers) = self.response(last.and_then(|call| call.response.as_ref()))?;
         self.finish_run.execute(params![
             run.to_bytes(),
             finish.status as u8,
             finish.output.as_deref(),
             finish.error.as_deref(),
             finish.started_at.map(|at| at.0),
-            finish.ended_at.0
+            finish.ended_at.0,
+            last.map(|call| call.job.key.cast_signed()),
+            last.map(|call| call.queued_at.0),
+            last.map(|call| call.started_at.0),
+            last.map(|call| call.attempt),
+            status,
+            headers,
+            finish.finished.map(EventId::to_bytes)
         ])?;
         committed.ended.push(run);
         self.waits.remove_run(run)?;

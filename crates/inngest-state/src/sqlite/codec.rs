@@ -13,6 +13,7 @@ use uuid::Uuid;
 use inngest_core::event::EventBody;
 
 use crate::run_state::{Defer, DeferStatus};
+use crate::trace::{Headers, LastCall, ResponseHead, StepDetail, UserSpan};
 use crate::transition::{AttemptRecord, Cancellation, Metadata, StepOp, StepRecord};
 
 pub(super) type Result<T> = rusqlite::Result<T>;
@@ -262,7 +263,90 @@ fn triggers_from(text: &str) -> Option<Vec<Trigger>> {
         .collect()
 }
 
-/// A row of `steps`: step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value.
+/// Columns of a reply: status, hash and text of its headers.
+pub(super) fn response(row: &Row<'_>, first: usize) -> Result<Option<ResponseHead>> {
+    let Some(status) = row.get(first)? else { return Ok(None) };
+    let hash = row.get::<_, Option<i64>>(first + 1)?.unwrap_or_default().cast_unsigned();
+    let json = payload(row, first + 2)?.unwrap_or_else(|| Payload::from_static(b"{}"));
+    Ok(Some(ResponseHead { status, headers: Arc::new(Headers { hash, json }) }))
+}
+
+/// Columns of the last call of a run: last_job, last_queued_at, last_started_at, last_attempt, and those of its reply.
+pub(super) fn last_call(run: RunId, row: &Row<'_>) -> Result<Option<LastCall>> {
+    let Some(key) = row.get::<_, Option<i64>>(0)? else { return Ok(None) };
+    Ok(Some(LastCall {
+        job: JobId { run, key: key.cast_unsigned() },
+        queued_at: Millis(row.get(1)?),
+        started_at: Millis(row.get(2)?),
+        attempt: row.get(3)?,
+        response: response(row, 4)?,
+    }))
+}
+
+/// A row of `user_spans`: id, parent, step_id, attempt, name, started_ns, ended_ns, failed, content.
+pub(super) fn user_span(run: RunId, row: &Row<'_>) -> Result<UserSpan> {
+    Ok(UserSpan {
+        run,
+        id: row.get(0)?,
+        parent: row.get(1)?,
+        step: row.get::<_, Option<Arc<str>>>(2)?.map(StepId),
+        attempt: row.get(3)?,
+        name: row.get(4)?,
+        started_ns: row.get(5)?,
+        ended_ns: row.get(6)?,
+        failed: row.get(7)?,
+        content: payload(row, 8)?.unwrap_or_default(),
+    })
+}
+
+/// The JSON text of what a step is about.
+pub(super) fn detail_bytes(detail: &StepDetail) -> Vec<u8> {
+    let text = |text: &Option<Arc<str>>| text.as_deref().map_or(Value::Null, Value::from);
+    let json = match detail {
+        StepDetail::Run { sdk_type } => json!({ "type": **sdk_type }),
+        StepDetail::Sleep { until } => json!({ "sleep": until.0 }),
+        StepDetail::Event { name, expression, until } => {
+            json!({ "event": **name, "if": text(expression), "until": until.0 })
+        }
+        StepDetail::Signal { name, until } => json!({ "signal": **name, "until": until.0 }),
+        StepDetail::Invoke { function, event, run, until } => json!({
+            "function": **function, "by": event.to_string(), "run": run.map(|run| run.to_string()), "until": until.0
+        }),
+        StepDetail::Gateway { request } => json!({ "request": String::from_utf8_lossy(request) }),
+    };
+    json.to_string().into_bytes()
+}
+
+pub(super) fn detail(row: &Row<'_>, column: usize) -> Result<StepDetail> {
+    let json: Value = serde_json::from_slice(row.get_ref(column)?.as_blob()?).unwrap_or_default();
+    detail_from(&json).ok_or_else(|| corrupt(column, "unreadable detail of a step"))
+}
+
+fn detail_from(json: &Value) -> Option<StepDetail> {
+    let text = |key: &str| json[key].as_str().map(Arc::<str>::from);
+    let until = || json["until"].as_i64().map(Millis);
+    if let Some(sdk_type) = text("type") {
+        return Some(StepDetail::Run { sdk_type });
+    }
+    if let Some(until) = json["sleep"].as_i64() {
+        return Some(StepDetail::Sleep { until: Millis(until) });
+    }
+    if let Some(name) = text("event") {
+        return Some(StepDetail::Event { name, expression: text("if"), until: until()? });
+    }
+    if let Some(name) = text("signal") {
+        return Some(StepDetail::Signal { name, until: until()? });
+    }
+    if let Some(function) = text("function") {
+        let event = json["by"].as_str()?.parse().ok()?;
+        let run = json["run"].as_str().map(str::parse).transpose().ok()?;
+        return Some(StepDetail::Invoke { function, event, run, until: until()? });
+    }
+    Some(StepDetail::Gateway { request: Payload::copy_from_slice(json["request"].as_str()?.as_bytes()) })
+}
+
+/// A row of `steps`: step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value, job_key,
+/// resolution, and the columns of the reply.
 pub(super) fn step(run: RunId, row: &Row<'_>) -> Result<StepRecord> {
     Ok(StepRecord {
         run,
@@ -275,10 +359,14 @@ pub(super) fn step(run: RunId, row: &Row<'_>) -> Result<StepRecord> {
         ended_at: Millis(row.get(7)?),
         input: payload(row, 8)?,
         value: payload(row, 9)?.unwrap_or_default(),
+        job: row.get::<_, i64>(10)?.cast_unsigned(),
+        resolution: resolution(row, 11)?.map(Arc::unwrap_or_clone),
+        response: response(row, 12)?,
     })
 }
 
-/// A row of `attempts`: job_key, generation, step_id, step_name, attempt, started_at, ended_at, status, error, retry_at.
+/// A row of `attempts`: job_key, generation, step_id, step_name, attempt, started_at, ended_at, error, retry_at,
+/// queued_at, and the columns of the reply.
 pub(super) fn attempt(run: RunId, row: &Row<'_>) -> Result<AttemptRecord> {
     Ok(AttemptRecord {
         job: JobId { run, key: row.get::<_, i64>(0)?.cast_unsigned() },
@@ -287,9 +375,10 @@ pub(super) fn attempt(run: RunId, row: &Row<'_>) -> Result<AttemptRecord> {
         attempt: row.get(4)?,
         started_at: Millis(row.get(5)?),
         ended_at: Millis(row.get(6)?),
-        status: row.get(7)?,
-        error: payload(row, 8)?.unwrap_or_default(),
-        retry_at: row.get::<_, Option<i64>>(9)?.map(Millis),
+        error: payload(row, 7)?.unwrap_or_default(),
+        retry_at: row.get::<_, Option<i64>>(8)?.map(Millis),
+        queued_at: Millis(row.get(9)?),
+        response: response(row, 10)?,
     })
 }
 
@@ -310,7 +399,7 @@ pub(super) fn cancellation(row: &Row<'_>) -> Result<Cancellation> {
     })
 }
 
-/// A row of `metadata`: step_id, scope, kind, op, values, at.
+/// A row of `metadata`: step_id, scope, kind, op, values, at, attempt, span.
 pub(super) fn metadata(run: RunId, row: &Row<'_>) -> Result<Metadata> {
     Ok(Metadata {
         run,
@@ -320,6 +409,8 @@ pub(super) fn metadata(run: RunId, row: &Row<'_>) -> Result<Metadata> {
         op: row.get(3)?,
         values: payload(row, 4)?.unwrap_or_default(),
         at: Millis(row.get(5)?),
+        attempt: row.get(6)?,
+        span: row.get(7)?,
     })
 }
 

@@ -28,8 +28,8 @@ use inngest_core::{App, Clock, Event, EventId, Function, FunctionId, Millis, Pay
 use inngest_queue::{JobId, QueueItem, StartedRun, Token};
 
 use crate::history::{
-    EventFilter, EventRecord, GatheringFilter, GatheringRecord, History, RunFilter, RunRecord, RunTrace, SkipFilter,
-    SkipRecord,
+    DeferRecord, EventFilter, EventRecord, GatheringFilter, GatheringRecord, History, RunFilter, RunRecord, RunTrace,
+    SkipFilter, SkipRecord,
 };
 use crate::{
     Awaited, Cancellation, Change, CommitError, Committed, Gathered, Hold, Metadata, RunState, Store, StoreError, Tick,
@@ -175,6 +175,34 @@ impl History for SqliteStore {
         self.readers.read(move |db| db.event(id)).await
     }
 
+    async fn event_records(&self, ids: Vec<EventId>) -> Result<Vec<EventRecord>, StoreError> {
+        self.readers.read(move |db| db.event_records(&ids)).await
+    }
+
+    async fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
+        self.readers.read(move |db| db.count_events(filter)).await
+    }
+
+    async fn run_records(&self, ids: Vec<RunId>) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.read(move |db| db.run_records(&ids)).await
+    }
+
+    async fn runs_of_events(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
+        self.readers.read(move |db| db.runs_of_events(&ids)).await
+    }
+
+    async fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError> {
+        self.readers.read(move |db| db.count_runs(filter)).await
+    }
+
+    async fn runs_with_ai(&self, ids: Vec<RunId>) -> Result<Vec<RunId>, StoreError> {
+        self.readers.read(move |db| db.runs_with_ai(&ids)).await
+    }
+
+    async fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
+        self.readers.read(move |db| db.defers(run)).await
+    }
+
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError> {
         self.readers.read(move |db| db.events(&filter)).await
     }
@@ -255,6 +283,9 @@ fn follow(hot: &HotRuns, transition: &Transition, committed: &Committed) {
             | Change::Resume(..)
             | Change::RemoveWait(_)
             | Change::Signal(..)
+            | Change::StartDefer(..)
+            | Change::PutDetail(..)
+            | Change::PutSpans(_)
             | Change::PutMetadata(_)
             | Change::PutTick(_)
             | Change::RemoveTick(..)

@@ -9,10 +9,11 @@ use super::{Options, SqliteStore};
 use crate::StoreError;
 
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_waits.sql"),
     include_str!("migrations/0003_flow_control.sql"),
+    include_str!("migrations/0004_traces.sql"),
 ];
 
 /// Size of a database page: fewer, larger pages make a group commit cheaper.

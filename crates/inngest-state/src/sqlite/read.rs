@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use inngest_core::event::DEFERRED_SCHEDULE;
 use inngest_core::{App, EventId, Function, FunctionId, Millis, RunId, RunStatus, StepId};
 use inngest_queue::admission::AFTER_ANOTHER;
 use inngest_queue::{JobId, QueueItem};
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{codec, open, render};
 use crate::StoreError;
-use crate::history::{EventFilter, EventRecord, RunFilter, RunRecord, RunTrace};
+use crate::history::{Between, DeferRecord, EventFilter, EventRecord, RunFilter, RunRecord, RunTime, RunTrace};
 use crate::run_state::{RunState, StepMemo};
 use crate::transition::{Cancellation, Metadata, Tick};
 
@@ -172,8 +173,8 @@ impl Reader<'_> {
         if let Some(cursor) = filter.cursor {
             query.and("id < ?", Value::Blob(cursor.to_bytes().to_vec()));
         }
-        if let Some(name) = &filter.name {
-            query.and("name = ?", Value::Text(name.clone()));
+        if !filter.names.is_empty() {
+            query.any("name", filter.names.iter().cloned().map(Value::Text).collect());
         }
         if !filter.include_internal {
             query.text.push_str(" AND name NOT LIKE 'inngest/%'");
@@ -212,8 +213,9 @@ impl Reader<'_> {
         if !filter.ascending {
             ids.reverse();
         }
-        let beyond =
-            |id: &RunId| filter.cursor.is_none_or(|cursor| if filter.ascending { *id > cursor } else { *id < cursor });
+        let beyond = |id: &RunId| {
+            filter.cursor.is_none_or(|(_, cursor)| if filter.ascending { *id > cursor } else { *id < cursor })
+        };
         let mut runs = Vec::new();
         for id in ids.into_iter().filter(beyond) {
             if runs.len() == filter.limit {
@@ -227,27 +229,105 @@ impl Reader<'_> {
     pub(super) fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
         let key = id.to_bytes();
         let mut steps = self.db.prepare_cached(
-            "SELECT step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value \
-             FROM steps WHERE run_id = ?1 ORDER BY seq",
+            "SELECT step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value, job_key, \
+             resolution, status, headers, json FROM steps LEFT JOIN headers ON hash = headers \
+             WHERE run_id = ?1 ORDER BY seq",
         )?;
         let mut attempts = self.db.prepare_cached(
-            "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, status, error, retry_at \
-             FROM attempts WHERE run_id = ?1 ORDER BY ended_at, generation",
+            "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, error, retry_at, queued_at, \
+             status, headers, json FROM attempts LEFT JOIN headers ON hash = headers WHERE run_id = ?1 ORDER BY ended_at, generation",
         )?;
         let mut jobs = self
             .db
             .prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
+        let mut details = self.db.prepare_cached("SELECT step_id, detail FROM details WHERE run_id = ?1")?;
+        let mut spans = self.db.prepare_cached(
+            "SELECT id, parent, step_id, attempt, name, started_ns, ended_ns, failed, content \
+             FROM user_spans WHERE run_id = ?1 ORDER BY started_ns, id",
+        )?;
+        let mut last = self.db.prepare_cached(
+            "SELECT last_job, last_queued_at, last_started_at, last_attempt, last_status, last_headers, json \
+             FROM runs LEFT JOIN headers ON hash = last_headers WHERE id = ?1",
+        )?;
         let trace = RunTrace {
             steps: steps.query_map([key], |row| codec::step(id, row))?.collect::<Result<_, _>>()?,
             attempts: attempts.query_map([key], |row| codec::attempt(id, row))?.collect::<Result<_, _>>()?,
             jobs: jobs.query_map([key], codec::job)?.collect::<Result<_, _>>()?,
+            details: details
+                .query_map([key], |row| Ok((StepId(row.get(0)?), codec::detail(row, 1)?)))?
+                .collect::<Result<_, _>>()?,
+            spans: spans.query_map([key], |row| codec::user_span(id, row))?.collect::<Result<_, _>>()?,
+            last_call: last.query_row([key], |row| codec::last_call(id, row)).optional()?.flatten(),
         };
         Ok(trace)
     }
 
+    pub(super) fn event_records(&self, ids: &[EventId]) -> Result<Vec<EventRecord>, StoreError> {
+        ids.iter().filter_map(|id| self.event(*id).transpose()).collect()
+    }
+
+    pub(super) fn run_records(&self, ids: &[RunId]) -> Result<Vec<RunRecord>, StoreError> {
+        ids.iter().filter_map(|id| self.run_record(*id).transpose()).collect()
+    }
+
+    pub(super) fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
+        let all = EventFilter { cursor: None, limit: usize::MAX, ..filter };
+        Ok(self.events(&all)?.len() as u64)
+    }
+
+    pub(super) fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError> {
+        let all = RunFilter { cursor: None, limit: usize::MAX, ..filter };
+        Ok(self.runs(&all)?.len() as u64)
+    }
+
+    pub(super) fn runs_of_events(&self, ids: &[EventId]) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
+        let mut skipped =
+            self.db.prepare_cached("SELECT run_id FROM skips WHERE event_id = ?1 AND run_id IS NOT NULL")?;
+        ids.iter()
+            .map(|id| {
+                let mut runs = render::find(self.db, *id)?.map(|(_, runs)| runs).unwrap_or_default();
+                for run in skipped.query_map([id.to_bytes()], |row| codec::run_id(row, 0))? {
+                    runs.push(run?);
+                }
+                runs.sort_unstable();
+                Ok((*id, self.run_records(&runs)?))
+            })
+            .collect()
+    }
+
+    pub(super) fn runs_with_ai(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND op = 8) \
+             OR EXISTS (SELECT 1 FROM metadata WHERE run_id = ?1 AND kind = 'inngest.ai')",
+        )?;
+        let mut with = Vec::new();
+        for id in ids {
+            if statement.query_row([id.to_bytes()], |row| row.get(0))? {
+                with.push(*id);
+            }
+        }
+        Ok(with)
+    }
+
+    pub(super) fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT d.id, d.function, d.input, d.meta, d.status, d.event_id, e.runs FROM defers d \
+             LEFT JOIN events e ON e.id = d.event_id WHERE d.run_id = ?1 ORDER BY d.seq",
+        )?;
+        let defers = statement.query_map([run.to_bytes()], |row| {
+            let runs: Option<Vec<u8>> = row.get(6)?;
+            Ok(DeferRecord {
+                defer: codec::defer(row)?,
+                event: row.get::<_, Option<[u8; 16]>>(5)?.map(EventId::from_bytes),
+                run: runs.as_deref().and_then(<[u8]>::first_chunk).copied().map(RunId::from_bytes),
+            })
+        })?;
+        Ok(defers.collect::<Result<_, _>>()?)
+    }
+
     pub(super) fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT step_id, scope, kind, op, \"values\", at FROM metadata WHERE run_id = ?1 ORDER BY seq",
+            "SELECT step_id, scope, kind, op, \"values\", at, attempt, span FROM metadata WHERE run_id = ?1 ORDER BY seq",
         )?;
         let metadata = statement.query_map([run.to_bytes()], |row| codec::metadata(run, row))?;
         Ok(metadata.collect::<Result<_, _>>()?)
@@ -292,28 +372,44 @@ fn runs(filter: &RunFilter) -> Query {
         let ids = functions.iter().map(|FunctionId(id)| Value::Blob(id.as_bytes().to_vec())).collect();
         query.any("function_id", ids);
     }
-    if let Some(after) = filter.started_after {
-        query.and("started_at >= ?", Value::Integer(after.0));
-    }
-    if let Some(before) = filter.started_before {
-        query.and("started_at <= ?", Value::Integer(before.0));
-    }
-    if let Some(after) = filter.queued_after {
+    between(&mut query, "started_at", filter.started);
+    between(&mut query, "ended_at", filter.ended);
+    if let Some(after) = filter.queued.after {
         query.and("id >= ?", ulid_floor(after));
     }
-    if let Some(before) = filter.queued_before {
+    if let Some(before) = filter.queued.before {
         query.and("id < ?", ulid_floor(Millis(before.0.saturating_add(1))));
     }
-    if let Some(cursor) = filter.cursor {
-        let beyond = if filter.ascending { "id > ?" } else { "id < ?" };
-        query.and(beyond, Value::Blob(cursor.to_bytes().to_vec()));
+    if let Some(deferred) = filter.deferred {
+        let test = if deferred { "event_name = ?" } else { "event_name <> ?" };
+        query.and(test, Value::Text(DEFERRED_SCHEDULE.to_owned()));
     }
-    query.text.push_str(if filter.ascending { " ORDER BY id" } else { " ORDER BY id DESC" });
+    let column = match filter.order {
+        RunTime::Queued => None,
+        RunTime::Started => Some("started_at"),
+        RunTime::Ended => Some("ended_at"),
+    };
+    if let Some(column) = column {
+        query.text.push_str(&format!(" AND {column} IS NOT NULL"));
+    }
+    let (beyond, direction) = if filter.ascending { (">", "") } else { ("<", " DESC") };
+    if let Some((at, id)) = filter.cursor {
+        let id = Value::Blob(id.to_bytes().to_vec());
+        match column {
+            None => query.and(&format!("id {beyond} ?"), id),
+            Some(column) => {
+                query.and(&format!("({column}, id) {beyond} (?, ?)"), Value::Integer(at.0));
+                query.values.push(id);
+            }
+        }
+    }
+    let first = column.map_or_else(String::new, |column| format!("{column}{direction}, "));
+    query.text.push_str(&format!(" ORDER BY {first}id{direction}"));
     query.limit(filter.limit);
     query
 }
 
-const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering";
+const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering, finished_event";
 
 fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
     let id = codec::run_id(row, 0)?;
@@ -331,16 +427,25 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
         original_run: row.get::<_, Option<[u8; 16]>>(9)?.map(RunId::from_bytes),
         skip: codec::skip(row, 10, 11)?,
         gathering: row.get_ref(12)?.as_i64_or_null()?.map(|_| codec::gathering(row, 12)).transpose()?,
+        finished: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
     })
 }
 
 fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
     (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
         && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
-        && filter.started_after.is_none_or(|after| run.started_at.is_some_and(|at| at >= after))
-        && filter.started_before.is_none_or(|before| run.started_at.is_some_and(|at| at <= before))
-        && filter.queued_after.is_none_or(|after| run.queued_at >= after)
-        && filter.queued_before.is_none_or(|before| run.queued_at <= before)
+        && filter.queued.holds(Some(run.queued_at))
+        && filter.started.holds(run.started_at)
+        && filter.ended.holds(run.ended_at)
+        && filter.deferred.is_none_or(|deferred| run.is_deferred() == deferred)
+}
+
+fn between(query: &mut Query, column: &str, between: Between) {
+    for (bound, test) in [(between.after, ">="), (between.before, "<=")] {
+        if let Some(at) = bound {
+            query.and(&format!("{column} {test} ?"), Value::Integer(at.0));
+        }
+    }
 }
 
 /// The smallest ULID of a time.
@@ -398,7 +503,7 @@ mod tests {
     #[test]
     fn skipped_runs_are_read_along_their_index() {
         let db = database();
-        for cursor in [None, Some(RunId::MAX)] {
+        for cursor in [None, Some((Millis(0), RunId::MAX))] {
             let skipped = RunFilter { statuses: vec![RunStatus::Skipped], cursor, ..RunFilter::default() };
             let plan = plan(&db, &runs(&skipped).text);
             assert!(plan.contains("runs_skipped") && !plan.contains("TEMP B-TREE"), "{plan}");

@@ -1,10 +1,11 @@
 //! Changes that write one row and look at nothing else.
 
-use inngest_core::{App, AppId, Function, FunctionId, Millis, Payload, RunId, StepId, limits};
+use inngest_core::{App, AppId, EventId, Function, FunctionId, Millis, Payload, RunId, StepId, limits};
 use rusqlite::{Connection, params};
 
 use super::codec;
 use crate::run_state::{Defer, DeferStatus};
+use crate::trace::{StepDetail, UserSpan};
 use crate::transition::{Cancellation, Hold, Metadata, Tick};
 
 pub(super) fn put_app(connection: &Connection, app: &App) -> rusqlite::Result<()> {
@@ -96,11 +97,52 @@ pub(super) fn abort_defer(connection: &Connection, run: RunId, id: &StepId) -> r
     Ok(())
 }
 
+/// Notes which event starts a deferred run.
+pub(super) fn start_defer(connection: &Connection, run: RunId, id: &StepId, event: EventId) -> rusqlite::Result<()> {
+    let sql = "UPDATE defers SET event_id = ?3 WHERE run_id = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![run.to_bytes(), id.as_str(), event.to_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn put_detail(
+    connection: &Connection,
+    run: RunId,
+    step: &StepId,
+    detail: &StepDetail,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO details (run_id, step_id, detail) VALUES (?1,?2,?3)";
+    let detail = codec::detail_bytes(detail);
+    connection.prepare_cached(sql)?.execute(params![run.to_bytes(), step.as_str(), detail])?;
+    Ok(())
+}
+
+pub(super) fn put_spans(connection: &Connection, spans: &[UserSpan]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO user_spans (run_id, id, parent, step_id, attempt, name, started_ns, ended_ns, failed, \
+         content) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+    )?;
+    for span in spans {
+        statement.execute(params![
+            span.run.to_bytes(),
+            span.id,
+            span.parent,
+            span.step.as_ref().map(StepId::as_str),
+            span.attempt,
+            &*span.name,
+            span.started_ns,
+            span.ended_ns,
+            span.failed,
+            &span.content[..]
+        ])?;
+    }
+    Ok(())
+}
+
 /// A note that does not fit is dropped: notes never fail a run.
 pub(super) fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &mut i64) -> rusqlite::Result<()> {
     *seq += 1;
-    let sql = "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at) \
-               SELECT ?1,?2,?3,?4,?5,?6,?7,?8 WHERE length(?7) + \
+    let sql = "INSERT INTO metadata (run_id, seq, step_id, scope, kind, op, \"values\", at, attempt, span) \
+               SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?10,?11 WHERE length(?7) + \
                (SELECT coalesce(sum(length(\"values\")), 0) FROM metadata WHERE run_id = ?1) <= ?9";
     let added = connection.prepare_cached(sql)?.execute(params![
         metadata.run.to_bytes(),
@@ -111,7 +153,9 @@ pub(super) fn put_metadata(connection: &Connection, metadata: &Metadata, seq: &m
         &*metadata.op,
         &metadata.values[..],
         metadata.at.0,
-        i64::try_from(limits::METADATA_OF_RUN_BYTES_MAX).unwrap_or(i64::MAX)
+        i64::try_from(limits::METADATA_OF_RUN_BYTES_MAX).unwrap_or(i64::MAX),
+        metadata.attempt,
+        metadata.span
     ])?;
     if added == 0 {
         tracing::warn!(run_id = %metadata.run, kind = %metadata.kind, "the run has all notes it may have; one is dropped");

@@ -104,7 +104,7 @@ impl World {
     async fn fired(&self) -> Vec<(String, i64, i64)> {
         let filter = EventFilter {
             include_internal: true,
-            name: Some("inngest/scheduled.timer".into()),
+            names: vec!["inngest/scheduled.timer".into()],
             received_after: None,
             received_before: None,
             cursor: None,

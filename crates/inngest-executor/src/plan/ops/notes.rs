@@ -30,6 +30,8 @@ pub(in crate::plan) fn add(draft: &mut Draft<'_>, report: &OpReport) {
         draft.changes.push(Change::PutMetadata(Box::new(Metadata {
             run: draft.planning.run.id,
             step: (!of_run).then(|| report.id.clone()),
+            attempt: None,
+            span: None,
             scope: note.scope,
             kind: note.kind,
             op: note.op,

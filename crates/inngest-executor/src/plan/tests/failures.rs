@@ -25,7 +25,7 @@ fn attempts_follow_the_back_off_table_and_keep_their_job() {
     }
     assert_eq!(model.attempts.len(), 21);
     assert_eq!(model.attempts[0].retry_at, Some(model.calls[1].at));
-    assert_eq!((model.attempts[20].retry_at, model.attempts[20].status), (None, Some(500)));
+    assert_eq!((model.attempts[20].retry_at, model.attempts[20].status()), (None, Some(500)));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_call_without_an_answer_is_an_attempt() {
         assert_eq!(model.output(), expected);
         let expected = format!(r#"{{"error":"{message}","message":"{message}","name":"Error","stack":"{stack}"}}"#);
         assert_eq!(model.error(), expected);
-        assert_eq!(model.attempts[0].status, None);
+        assert_eq!(model.attempts[0].status(), None);
     }
 }
 
