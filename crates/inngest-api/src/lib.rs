@@ -19,6 +19,7 @@ mod overrides;
 mod register;
 mod rest;
 mod serve;
+mod trace;
 mod v0;
 mod v2;
 

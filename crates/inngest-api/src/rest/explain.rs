@@ -314,6 +314,7 @@ mod tests {
             original_run: None,
             skip,
             gathering: None,
+            finished: None,
         };
         let watched = job(JobKind::Deadline(Deadline::Start), NOW, Cause::Later);
         let paused = job(JobKind::Start, NOW, Cause::Paused);

@@ -123,6 +123,7 @@ mod tests {
             original_run,
             skip: None,
             gathering: None,
+            finished: None,
         };
         let skip = |reason| SkipRecord { event, function, reason, run: None };
         let gathering = |kind, count| GatheringRecord {
