@@ -10,6 +10,7 @@
 //! bench --pid PID --workload soak --count 100000
 //! bench --pid PID --workload idle
 //! bench --workload startup --exec "target/release/inngest dev --no-discovery"
+//! bench readers --url http://127.0.0.1:8288 --count 100 --duration 30
 //! bench compare ours.json theirs.json
 //! ```
 
@@ -21,6 +22,7 @@ mod ledger;
 mod net;
 mod pace;
 mod process;
+mod readers;
 mod report;
 mod session;
 mod standing;
@@ -55,6 +57,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
+    /// Look at a server as dashboards do, through its GraphQL API.
+    Readers {
+        /// Base URL of the server.
+        #[arg(long, default_value = "http://127.0.0.1:8288")]
+        url: String,
+        /// Readers at a time.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        count: u32,
+        /// Seconds between two looks of one reader.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = positive)]
+        every: f64,
+        /// Look for this many seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
+        duration: f64,
+    },
     /// Compare two JSON reports: how many times better is the first?
     Compare {
         /// Report of the server in question.
@@ -149,6 +166,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Subcommands::Compare { first, second, json }) => compare(&first, &second, json.as_deref()),
+        Some(Subcommands::Readers { url, count, every, duration }) => {
+            let [every, length] = [every, duration].map(Duration::from_secs_f64);
+            look(&url, readers::Plan { count, every, length })
+        }
         None => measure(&cli.options),
     };
     match done {
@@ -158,6 +179,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn look(url: &str, plan: readers::Plan) -> Result<ExitCode> {
+    println!("{}", readers::look(&Target::parse(url)?, plan)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure(options: &Options) -> Result<ExitCode> {
