@@ -3,6 +3,7 @@
 //! A backend is done when all cases pass. Each case makes its own ids, so that they can share one database.
 
 mod admission;
+mod lists;
 mod waits;
 
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub async fn exercise<B: Backend>(open: impl FnOnce(Arc<dyn Clock>) -> B) {
     case.large_values_survive().await;
     case.waits().await;
     case.admissions().await;
+    case.lists().await;
 }
 
 struct Case<'s> {

@@ -225,6 +225,27 @@ pub struct RunFilter {
     pub limit: usize,
 }
 
+impl RunFilter {
+    /// The interval of this time.
+    #[must_use]
+    pub fn time(&self, time: RunTime) -> Between {
+        match time {
+            RunTime::Queued => self.queued,
+            RunTime::Started => self.started,
+            RunTime::Ended => self.ended,
+        }
+    }
+
+    /// The interval of this time, to be changed.
+    pub fn time_mut(&mut self, time: RunTime) -> &mut Between {
+        match time {
+            RunTime::Queued => &mut self.queued,
+            RunTime::Started => &mut self.started,
+            RunTime::Ended => &mut self.ended,
+        }
+    }
+}
+
 /// The trace of one run.
 #[derive(Clone, Debug, Default)]
 pub struct RunTrace {
@@ -241,6 +262,10 @@ pub struct RunTrace {
     /// The call with which the run ended.
     pub last_call: Option<LastCall>,
 }
+
+/// Rows that are looked at one by one for one part of a count: of the hours in which an interval begins and ends, or of
+/// intervals that no counter tells. What is beyond is not counted.
+pub const COUNT_ROWS_MAX: u32 = 200_000;
 
 /// The reads of the APIs. Sees every commit that was acknowledged before the call.
 #[async_trait]
@@ -259,7 +284,8 @@ pub trait History: Send + Sync + 'static {
     async fn run_records(&self, ids: Vec<RunId>) -> Result<Vec<RunRecord>, StoreError>;
     /// All runs of each of these events, also those that were skipped, oldest first.
     async fn runs_of_events(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError>;
-    /// How many runs fit, whatever the cursor and the limit.
+    /// How many runs fit, whatever the cursor and the limit. Exact when the interval is of one time, and that time or
+    /// `Queued` is the order; else no more than [`COUNT_ROWS_MAX`] runs are looked at, and it counts those of them.
     async fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError>;
     /// Those of these runs that have used a model: a step of it, or a note of kind `inngest.ai`.
     async fn runs_with_ai(&self, ids: Vec<RunId>) -> Result<Vec<RunId>, StoreError>;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::apply::Statements;
 use super::codec;
+use super::counters::{CountedRun, Counters};
 use super::events::Begins;
 use crate::transition::{Admit, Committed};
 
@@ -104,11 +105,12 @@ impl<'c> Admissions<'c> {
         (events, event_name): (&[EventId], &str),
         reason: Skip,
         now: Millis,
+        counters: &mut Counters<'_>,
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let run = reason.leaves_run().then_some(admit.run);
         if run.is_some() {
-            self.skip_run(admit, (events, event_name), reason, now)?;
+            self.skip_run(admit, (events, event_name), reason, now, counters)?;
         }
         for event in events {
             self.skip(*event, admit.function, reason, run, committed)?;
@@ -123,7 +125,10 @@ impl<'c> Admissions<'c> {
         (events, event_name): (&[EventId], &str),
         reason: Skip,
         now: Millis,
+        counters: &mut Counters<'_>,
     ) -> rusqlite::Result<()> {
+        let run = CountedRun::new(admit.function, event_name);
+        counters.add_run(admit.run, CountedRun { status: RunStatus::Skipped, ended_at: Some(now), ..run });
         let (code, existing) = codec::skip_codes(reason);
         let ids = codec::event_id_bytes(events);
         self.put_skipped_run.execute(params![
@@ -172,7 +177,8 @@ impl Statements<'_> {
                 return Ok(None);
             }
             Outcome::Run(Start::Never(reason)) => {
-                self.admissions.skip_all(admit, (&[event.id], &event.name), reason, now, committed)?;
+                let event = (&[event.id][..], &*event.name);
+                self.admissions.skip_all(admit, event, reason, now, &mut self.counters, committed)?;
                 return Ok(None);
             }
             Outcome::Run(Start::Now) => None,

@@ -3,11 +3,14 @@
 //! Requirements are checked before anything is written, so a rejected transition leaves no trace and needs
 //! no savepoint. Whatever fails after that is a fault of the database and undoes the whole batch.
 
+use std::collections::HashSet;
+
 use inngest_core::{EventId, Millis, RunId, RunStatus};
 use inngest_queue::{JobId, QueueItem, Resolution};
-use rusqlite::{Connection, OptionalExtension as _, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 
 use super::admission::{Admissions, Counts};
+use super::counters::{CountedRun, Counters};
 use super::gathering::Gatherings;
 use super::singletons::Singletons;
 use super::waits::Waits;
@@ -23,6 +26,9 @@ const DEADLINES: &str = "9, 10";
 /// A job made for a time further away than this is indexed by time and may stay on disk until then.
 const NEAR_MS: i64 = 2_000;
 
+/// Headers that are known to be stored; when there are more, all are asked for again.
+const KNOWN_HEADERS_MAX: usize = 1_024;
+
 /// The writer's prepared statements.
 pub(super) struct Statements<'c> {
     pub(super) connection: &'c Connection,
@@ -32,6 +38,7 @@ pub(super) struct Statements<'c> {
     pub(super) put_event: Statement<'c>,
     pub(super) put_run: Statement<'c>,
     start_run: Statement<'c>,
+    counted_run: Statement<'c>,
     step_exists: Statement<'c>,
     record_step: Statement<'c>,
     record_attempt: Statement<'c>,
@@ -44,10 +51,14 @@ pub(super) struct Statements<'c> {
     move_job: Statement<'c>,
     finish_run: Statement<'c>,
     put_headers: Statement<'c>,
+    /// Hashes of headers that are on disk, and of those that the open database transaction has stored.
+    known_headers: HashSet<i64>,
+    new_headers: Vec<i64>,
     pub(super) waits: Waits<'c>,
     pub(super) admissions: Admissions<'c>,
     pub(super) gatherings: Gatherings<'c>,
     pub(super) singletons: Singletons<'c>,
+    pub(super) counters: Counters<'c>,
 }
 
 /// What a transition has done so far, for the jobs that depend on it.
@@ -81,7 +92,11 @@ impl<'c> Statements<'c> {
                  VALUES (?1,?2,?3,?4,?5,?6,?7)")?,
             put_run: sql("INSERT INTO runs (id, function_id, status, event_ids, event_name, correlation_id) \
                  VALUES (?1,?2,?3,?4,?5,?6)")?,
-            start_run: sql("UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1 AND started_at IS NULL")?,
+            start_run: sql(
+                "UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1 AND started_at IS NULL AND status = ?4 \
+                 RETURNING function_id, event_name",
+            )?,
+            counted_run: sql(&format!("SELECT {} FROM runs WHERE id = ?1", CountedRun::COLUMNS))?,
             step_exists: sql("SELECT 1 FROM steps WHERE run_id = ?1 AND step_id = ?2")?,
             record_step: sql(
                 "INSERT OR IGNORE INTO steps (run_id, step_id, seq, op, name, failed, attempt, queued_at, \
@@ -114,11 +129,14 @@ impl<'c> Statements<'c> {
             admissions: Admissions::prepare(connection)?,
             gatherings: Gatherings::prepare(connection)?,
             singletons: Singletons::prepare(connection)?,
+            counters: Counters::prepare(connection)?,
             finish_run: sql("UPDATE runs SET status = ?2, output = ?3, error = ?4, \
-                 started_at = coalesce(started_at, ?5), ended_at = ?6, last_job = ?7, last_queued_at = ?8, \
+                 started_at = ?5, ended_at = ?6, last_job = ?7, last_queued_at = ?8, \
                  last_started_at = ?9, last_attempt = ?10, last_status = ?11, last_headers = ?12, \
                  finished_event = ?13 WHERE id = ?1")?,
             put_headers: sql("INSERT OR IGNORE INTO headers (hash, json) VALUES (?1,?2)")?,
+            known_headers: HashSet::new(),
+            new_headers: Vec::new(),
         })
     }
 
@@ -195,10 +213,20 @@ impl<'c> Statements<'c> {
         Ok(Ok(committed))
     }
 
+    /// The database transaction is on disk.
+    pub(super) fn committed(&mut self) {
+        if self.known_headers.len() + self.new_headers.len() > KNOWN_HEADERS_MAX {
+            self.known_headers.clear();
+        }
+        self.known_headers.extend(self.new_headers.drain(..));
+    }
+
     /// The open database transaction was undone: what is known in memory of its content may be wrong.
     pub(super) fn undone(&mut self) {
         self.waits.reload();
         self.singletons.reload();
+        self.counters.forget();
+        self.new_headers.clear();
     }
 
     fn violated(&mut self, requirement: &Requirement) -> rusqlite::Result<Option<Rejected>> {
@@ -236,7 +264,13 @@ impl<'c> Statements<'c> {
     }
 
     fn start_run(&mut self, run: RunId, at: Millis, job: Option<JobId>) -> rusqlite::Result<()> {
-        self.start_run.execute(params![run.to_bytes(), RunStatus::Running as u8, at.0])?;
+        let (before, after) = (RunStatus::Scheduled, RunStatus::Running);
+        let parameters = params![run.to_bytes(), after as u8, at.0, before as u8];
+        let new = |row: &Row<'_>| Ok(CountedRun::new(codec::function_id(row, 0)?, row.get_ref(1)?.as_str()?));
+        if let Some(scheduled) = self.start_run.query_row(parameters, new).optional()? {
+            let running = CountedRun { status: after, started_at: Some(at), ..scheduled };
+            self.counters.change_run(run, scheduled, running);
+        }
         if let Some(job) = job {
             let sql = "UPDATE jobs SET starts = 0 WHERE run_id = ?1 AND key = ?2";
             let parameters = params![job.run.to_bytes(), job.key.cast_signed()];
@@ -273,7 +307,10 @@ impl<'c> Statements<'c> {
     fn response(&mut self, response: Option<&ResponseHead>) -> rusqlite::Result<(Option<u16>, Option<i64>)> {
         let Some(ResponseHead { status, headers }) = response else { return Ok((None, None)) };
         let hash = headers.hash.cast_signed();
-        self.put_headers.execute(params![hash, &headers.json[..]])?;
+        if !self.known_headers.contains(&hash) {
+            self.put_headers.execute(params![hash, &headers.json[..]])?;
+            self.new_headers.push(hash);
+        }
         Ok((Some(*status), Some(hash)))
     }
 
@@ -368,6 +405,12 @@ impl<'c> Statements<'c> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let run = finish.run;
+        let Some(before) = self.counted_run.query_row([run.to_bytes()], CountedRun::read).optional()? else {
+            return Ok(());
+        };
+        let started_at = before.started_at.or(finish.started_at);
+        let after = CountedRun { status: finish.status, started_at, ended_at: Some(finish.ended_at), ..before };
+        self.counters.change_run(run, before, after);
         let last = finish.last_call.as_ref();
         let (status, headers) = self.response(last.and_then(|call| call.response.as_ref()))?;
         self.finish_run.execute(params![
@@ -375,7 +418,7 @@ impl<'c> Statements<'c> {
             finish.status as u8,
             finish.output.as_deref(),
             finish.error.as_deref(),
-            finish.started_at.map(|at| at.0),
+            started_at.map(|at| at.0),
             finish.ended_at.0,
             last.map(|call| call.job.key.cast_signed()),
             last.map(|call| call.queued_at.0),

@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::apply::{Progress, Statements};
 use super::codec;
+use super::counters::CountedRun;
 use crate::transition::{Admit, Await, Awaited, Committed, Effect, Invoke, Rerun, When};
 
 /// What begins with an event.
@@ -56,6 +57,7 @@ impl Statements<'_> {
         if added == 0 {
             return Ok(false);
         }
+        self.counters.add_event(event);
         self.waits.received(event, now);
         // Before the runs it starts begin to wait for others of its kind.
         for matched in self.waits.matching(event, now)? {
@@ -113,6 +115,7 @@ impl Statements<'_> {
             event_name,
             admit.correlation_id.as_deref()
         ])?;
+        self.counters.add_run(admit.run, CountedRun::new(admit.function, event_name));
         for job in std::iter::once(&admit.job).chain(&admit.deadline) {
             self.put_job(job, now)?;
             committed.jobs.push(job.clone());
@@ -161,7 +164,7 @@ impl Statements<'_> {
             Start::After(run) => Some(run),
             // The events have started a run before, so only this one is skipped.
             Start::Never(reason) => {
-                self.admissions.skip_run(admit, (events, event_name), reason, now)?;
+                self.admissions.skip_run(admit, (events, event_name), reason, now, &mut self.counters)?;
                 return self.note_original(run, rerun.original);
             }
         };

@@ -258,7 +258,14 @@ impl Statements<'_> {
             Start::Never(reason) => {
                 let name = self.name_of_first(&gathered)?;
                 self.free_keys(&gathered)?;
-                self.admissions.skip_all(admit, (&gathered.events, &name), reason, now, committed)?;
+                self.admissions.skip_all(
+                    admit,
+                    (&gathered.events, &name),
+                    reason,
+                    now,
+                    &mut self.counters,
+                    committed,
+                )?;
                 for invoker in invokers(gathered.correlation_ids.as_deref().unwrap_or_default()) {
                     self.resume(invoker, &Resolution::Value(refusal(reason)), now, committed)?;
                 }

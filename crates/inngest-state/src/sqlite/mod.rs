@@ -7,10 +7,14 @@
 mod admission;
 mod apply;
 mod codec;
+mod count;
+mod counters;
 mod events;
 mod gathering;
 mod hot_runs;
+mod lists;
 mod open;
+mod query;
 mod read;
 mod read_flow;
 mod records;

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Options, SqliteStore};
+use super::{Options, SqliteStore, counters};
 use crate::StoreError;
 
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_waits.sql"),
     include_str!("migrations/0003_flow_control.sql"),
     include_str!("migrations/0004_traces.sql"),
+    include_str!("migrations/0005_lists.sql"),
 ];
+
+/// The version that brought the counters.
+const COUNTERS_SINCE: i64 = 5;
 
 /// Size of a database page: fewer, larger pages make a group commit cheaper.
 const PAGE_BYTES: u32 = 8192;
@@ -107,6 +111,9 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     for (version, sql) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
+        if version == COUNTERS_SINCE {
+            counters::count_all(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
     }

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use inngest_core::event::DEFERRED_SCHEDULE;
-use inngest_core::{App, EventId, Function, FunctionId, Millis, RunId, RunStatus, StepId};
+use inngest_core::{App, EventId, Function, Millis, RunId, StepId};
 use inngest_queue::admission::AFTER_ANOTHER;
 use inngest_queue::{JobId, QueueItem};
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::Semaphore;
 
+use super::query::limit_of;
 use super::{codec, open, render};
 use crate::StoreError;
-use crate::history::{Between, DeferRecord, EventFilter, EventRecord, RunFilter, RunRecord, RunTime, RunTrace};
+use crate::history::{DeferRecord, EventRecord, RunRecord, RunTrace};
 use crate::run_state::{RunState, StepMemo};
 use crate::transition::{Cancellation, Metadata, Tick};
 
@@ -161,69 +160,9 @@ impl Reader<'_> {
         Ok(Some(EventRecord { event, body, runs }))
     }
 
-    pub(super) fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, StoreError> {
-        // An id carries the time of receipt, so the window is a range of ids.
-        let mut query = Query::new(format!("SELECT {} FROM events WHERE 1", codec::EVENT_COLUMNS));
-        if let Some(after) = filter.received_after {
-            query.and("id >= ?", ulid_floor(after));
-        }
-        if let Some(before) = filter.received_before {
-            query.and("id < ?", ulid_floor(Millis(before.0.saturating_add(1))));
-        }
-        if let Some(cursor) = filter.cursor {
-            query.and("id < ?", Value::Blob(cursor.to_bytes().to_vec()));
-        }
-        if !filter.names.is_empty() {
-            query.any("name", filter.names.iter().cloned().map(Value::Text).collect());
-        }
-        if !filter.include_internal {
-            query.text.push_str(" AND name NOT LIKE 'inngest/%'");
-        }
-        query.text.push_str(" ORDER BY id DESC");
-        query.limit(filter.limit);
-        let mut statement = self.db.prepare_cached(&query.text)?;
-        let found =
-            statement.query_map(params_from_iter(query.values), codec::event)?.collect::<Result<Vec<_>, _>>()?;
-        found
-            .into_iter()
-            .map(|(event, runs)| Ok(EventRecord { body: render::body(self.db, &event)?, event, runs }))
-            .collect()
-    }
-
     pub(super) fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE id = ?1");
         Ok(self.db.prepare_cached(&sql)?.query_row([id.to_bytes()], run_record).optional()?)
-    }
-
-    pub(super) fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
-        if let Some(event) = filter.event {
-            return self.runs_of_event(event, filter);
-        }
-        let query = runs(filter);
-        let mut statement = self.db.prepare_cached(&query.text)?;
-        let runs = statement.query_map(params_from_iter(query.values), run_record)?;
-        Ok(runs.collect::<Result<_, _>>()?)
-    }
-
-    /// An event names the runs it started, so they are looked up one by one and filtered here. Those that were skipped
-    /// are not among them.
-    fn runs_of_event(&self, event: EventId, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
-        let Some((_, mut ids)) = render::find(self.db, event)? else { return Ok(Vec::new()) };
-        ids.sort_unstable();
-        if !filter.ascending {
-            ids.reverse();
-        }
-        let beyond = |id: &RunId| {
-            filter.cursor.is_none_or(|(_, cursor)| if filter.ascending { *id > cursor } else { *id < cursor })
-        };
-        let mut runs = Vec::new();
-        for id in ids.into_iter().filter(beyond) {
-            if runs.len() == filter.limit {
-                break;
-            }
-            runs.extend(self.run_record(id)?.filter(|run| wanted(run, filter)));
-        }
-        Ok(runs)
     }
 
     pub(super) fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
@@ -268,16 +207,6 @@ impl Reader<'_> {
 
     pub(super) fn run_records(&self, ids: &[RunId]) -> Result<Vec<RunRecord>, StoreError> {
         ids.iter().filter_map(|id| self.run_record(*id).transpose()).collect()
-    }
-
-    pub(super) fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
-        let all = EventFilter { cursor: None, limit: usize::MAX, ..filter };
-        Ok(self.events(&all)?.len() as u64)
-    }
-
-    pub(super) fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError> {
-        let all = RunFilter { cursor: None, limit: usize::MAX, ..filter };
-        Ok(self.runs(&all)?.len() as u64)
     }
 
     pub(super) fn runs_of_events(&self, ids: &[EventId]) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
@@ -360,55 +289,6 @@ impl Reader<'_> {
     }
 }
 
-fn runs(filter: &RunFilter) -> Query {
-    let mut query = Query::new(format!("SELECT {RUN_COLUMNS} FROM runs WHERE 1"));
-    match filter.statuses[..] {
-        [] => query.and("status <> ?", Value::Integer(RunStatus::Skipped as i64)),
-        // Told literally, because these have an index of their own.
-        [RunStatus::Skipped] => query.text.push_str(&format!(" AND status = {}", RunStatus::Skipped as i64)),
-        _ => query.any("status", filter.statuses.iter().map(|status| Value::Integer(*status as i64)).collect()),
-    }
-    if let Some(functions) = &filter.functions {
-        let ids = functions.iter().map(|FunctionId(id)| Value::Blob(id.as_bytes().to_vec())).collect();
-        query.any("function_id", ids);
-    }
-    between(&mut query, "started_at", filter.started);
-    between(&mut query, "ended_at", filter.ended);
-    if let Some(after) = filter.queued.after {
-        query.and("id >= ?", ulid_floor(after));
-    }
-    if let Some(before) = filter.queued.before {
-        query.and("id < ?", ulid_floor(Millis(before.0.saturating_add(1))));
-    }
-    if let Some(deferred) = filter.deferred {
-        let test = if deferred { "event_name = ?" } else { "event_name <> ?" };
-        query.and(test, Value::Text(DEFERRED_SCHEDULE.to_owned()));
-    }
-    let column = match filter.order {
-        RunTime::Queued => None,
-        RunTime::Started => Some("started_at"),
-        RunTime::Ended => Some("ended_at"),
-    };
-    if let Some(column) = column {
-        query.text.push_str(&format!(" AND {column} IS NOT NULL"));
-    }
-    let (beyond, direction) = if filter.ascending { (">", "") } else { ("<", " DESC") };
-    if let Some((at, id)) = filter.cursor {
-        let id = Value::Blob(id.to_bytes().to_vec());
-        match column {
-            None => query.and(&format!("id {beyond} ?"), id),
-            Some(column) => {
-                query.and(&format!("({column}, id) {beyond} (?, ?)"), Value::Integer(at.0));
-                query.values.push(id);
-            }
-        }
-    }
-    let first = column.map_or_else(String::new, |column| format!("{column}{direction}, "));
-    query.text.push_str(&format!(" ORDER BY {first}id{direction}"));
-    query.limit(filter.limit);
-    query
-}
-
 const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering, finished_event";
 
 fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
@@ -429,84 +309,4 @@ fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
         gathering: row.get_ref(12)?.as_i64_or_null()?.map(|_| codec::gathering(row, 12)).transpose()?,
         finished: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
     })
-}
-
-fn wanted(run: &RunRecord, filter: &RunFilter) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
-        && filter.functions.as_ref().is_none_or(|functions| functions.contains(&run.function))
-        && filter.queued.holds(Some(run.queued_at))
-        && filter.started.holds(run.started_at)
-        && filter.ended.holds(run.ended_at)
-        && filter.deferred.is_none_or(|deferred| run.is_deferred() == deferred)
-}
-
-fn between(query: &mut Query, column: &str, between: Between) {
-    for (bound, test) in [(between.after, ">="), (between.before, "<=")] {
-        if let Some(at) = bound {
-            query.and(&format!("{column} {test} ?"), Value::Integer(at.0));
-        }
-    }
-}
-
-/// The smallest ULID of a time.
-fn ulid_floor(at: Millis) -> Value {
-    let ms = at.0.clamp(0, (1 << 48) - 1).cast_unsigned();
-    Value::Blob((u128::from(ms) << 80).to_be_bytes().to_vec())
-}
-
-pub(super) fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-/// A `WHERE` that grows.
-pub(super) struct Query {
-    pub(super) text: String,
-    pub(super) values: Vec<Value>,
-}
-
-impl Query {
-    pub(super) fn new(text: String) -> Self {
-        Self { text, values: Vec::new() }
-    }
-
-    pub(super) fn and(&mut self, condition: &str, value: Value) {
-        self.text.push_str(" AND ");
-        self.text.push_str(condition);
-        self.values.push(value);
-    }
-
-    /// `column` is one of `values`.
-    pub(super) fn any(&mut self, column: &str, values: Vec<Value>) {
-        if values.is_empty() {
-            self.text.push_str(" AND 0");
-            return;
-        }
-        self.text.push_str(" AND ");
-        self.text.push_str(column);
-        self.text.push_str(" IN (?");
-        self.text.push_str(&",?".repeat(values.len() - 1));
-        self.text.push(')');
-        self.values.extend(values);
-    }
-
-    pub(super) fn limit(&mut self, limit: usize) {
-        self.text.push_str(" LIMIT ?");
-        self.values.push(Value::Integer(limit_of(limit)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::open::{database, plan};
-    use super::*;
-
-    #[test]
-    fn skipped_runs_are_read_along_their_index() {
-        let db = database();
-        for cursor in [None, Some((Millis(0), RunId::MAX))] {
-            let skipped = RunFilter { statuses: vec![RunStatus::Skipped], cursor, ..RunFilter::default() };
-            let plan = plan(&db, &runs(&skipped).text);
-            assert!(plan.contains("runs_skipped") && !plan.contains("TEMP B-TREE"), "{plan}");
-        }
-    }
 }

@@ -9,7 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension as _, Row, params, params_from_iter};
 
 use super::admission::Counts;
-use super::read::{Query, Reader, limit_of};
+use super::query::{Query, limit_of};
+use super::read::Reader;
 use super::{codec, render};
 use crate::history::{GATHERED_LISTED_MAX, GatheringFilter, GatheringRecord, SkipFilter, SkipRecord};
 use crate::transition::{Hold, invokers};

@@ -187,9 +187,11 @@ fn commit_all<'t>(
 ) -> rusqlite::Result<Vec<Applied>> {
     let database = connection.unchecked_transaction()?;
     let applied = transitions.map(|transition| statements.apply(transition, now, seq)).collect::<Result<_, _>>()?;
+    statements.counters.write()?;
     crash::point("store.before_commit");
     database.commit()?;
     crash::point("store.after_commit");
+    statements.committed();
     Ok(applied)
 }
 
