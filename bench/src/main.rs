@@ -12,11 +12,13 @@
 //! bench --workload startup --exec "target/release/inngest dev --no-discovery"
 //! bench readers --url http://127.0.0.1:8288 --count 100 --duration 30
 //! bench compare ours.json theirs.json
+//! bench history --dir DIR --runs 10000000
 //! ```
 
 mod driver;
 #[cfg(test)]
 mod fake_server;
+mod history;
 mod http;
 mod ledger;
 mod net;
@@ -82,6 +84,8 @@ enum Subcommands {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Fill a store with a long history, and measure the reads of the APIs on it.
+    History(history::Options),
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +174,7 @@ fn main() -> ExitCode {
             let [every, length] = [every, duration].map(Duration::from_secs_f64);
             look(&url, readers::Plan { count, every, length })
         }
+        Some(Subcommands::History(options)) => history::run(&options).map(|()| ExitCode::SUCCESS),
         None => measure(&cli.options),
     };
     match done {

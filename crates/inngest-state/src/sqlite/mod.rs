@@ -6,6 +6,8 @@
 
 mod admission;
 mod apply;
+#[cfg(feature = "bulk")]
+pub mod bulk;
 mod codec;
 mod count;
 mod counters;
