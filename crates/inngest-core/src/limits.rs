@@ -53,6 +53,8 @@ pub const DEFER_META_BYTES_MAX: usize = 32 * 1024;
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// All notes about one run; more are dropped, or refused by the API (413).
 pub const METADATA_OF_RUN_BYTES_MAX: usize = 1024 * 1024;
+/// Spans that the user's own code reports of one run; more are dropped.
+pub const SPANS_PER_RUN_MAX: usize = 2_000;
 /// Redirects followed in one call; more fail the attempt.
 pub const REDIRECTS_MAX: usize = 60;
 /// Redirects followed in one request of a step (`step.fetch`, `step.ai.infer`); more fail the attempt.

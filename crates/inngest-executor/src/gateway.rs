@@ -1,6 +1,8 @@
 //! Requests that the server makes in place of an app: from the op to the request, and from the reply to the value
 //! of the step.
 
+mod exchange;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -17,6 +19,7 @@ use url::Url;
 use crate::driver::CallError;
 use crate::driver::http::{HttpReply, without_secrets};
 use crate::response::{Op, OpReport};
+pub use exchange::Exchange;
 
 /// Headers that belong to a connection or to how a body is sent over it.
 const OF_THE_CONNECTION: [&str; 9] = [
@@ -62,6 +65,15 @@ pub struct Unfetched {
     pub message: String,
     /// What the other side said, if it said something.
     pub body: Option<Bytes>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The result that it stands for.
+    pub result: Result<Payload, Unfetched>,
+    /// What there is to note about it.
+    pub exchange: Exchange,
 }
 
 #[derive(Deserialize, Default)]
@@ -123,7 +135,7 @@ fn headers(given: Option<&BTreeMap<String, String>>, url: &Url) -> Result<Header
             continue;
         }
         let mut value = HeaderValue::from_str(value).map_err(|_| format!("invalid value of header {name}"))?;
-        value.set_sensitive(OF_CREDENTIALS.iter().any(|part| name.as_str().contains(part)));
+        value.set_sensitive(is_credential(name.as_str()));
         headers.insert(name, value);
     }
     let has_user = !url.username().is_empty() || url.password().is_some();
@@ -135,10 +147,27 @@ fn headers(given: Option<&BTreeMap<String, String>>, url: &Url) -> Result<Header
     Ok(headers)
 }
 
+/// Whether a header of this lower-case name may give access to something.
+pub(crate) fn is_credential(name: &str) -> bool {
+    OF_CREDENTIALS.iter().any(|part| name.contains(part))
+}
+
 fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// The body of the request that an op asks for, as it is shown: only if it is JSON, since other forms are those in which
+/// passwords and keys are sent.
+pub(crate) fn shown(report: &OpReport) -> Option<Payload> {
+    let opts: Opts<'_> = serde_json::from_slice(report.opts.as_deref()?).ok()?;
+    let body = match (opts.body, &report.data) {
+        (Some(body), _) => text(body),
+        (None, Some(data)) => data.clone(),
+        (None, None) => return None,
+    };
+    canonical::canonicalise(&body, canonical::Numbers::Exact).ok().map(Into::into)
 }
 
 /// A body given as a JSON string is sent as its text, anything else as it stands.
@@ -187,7 +216,7 @@ fn page(report: &OpReport, reply: &HttpReply) -> Vec<u8> {
 }
 
 /// `content-type` as `Content-Type`, the spelling that users of the Go server match on.
-fn capitalised(name: &str) -> String {
+pub(crate) fn capitalised(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
         letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
@@ -204,7 +233,7 @@ fn failed(op: Op, problem: &str) -> Unfetched {
 fn causes(error: &CallError) -> String {
     match error {
         CallError::Unreachable(cause)
-        | CallError::Reset(cause)
+        | CallError::Reset(cause, _)
         | CallError::Redirect(cause)
         | CallError::BadUrl(cause) => cause.clone(),
         CallError::TimedOut => "no complete reply in time".to_owned(),

@@ -5,6 +5,7 @@
 //! state go through the pure [`plan`], and the transition it makes is committed. Nothing under `plan`,
 //! `routing` and `response` reads a clock, draws random numbers or does IO.
 
+pub mod ai;
 pub mod apps;
 mod config;
 pub mod driver;
@@ -17,6 +18,7 @@ pub mod request;
 pub mod response;
 pub mod routing;
 pub mod rules;
+pub mod spans;
 
 pub use driver::{CallError, CallRequest, Executor};
 pub use response::{FunctionError, Op, OpReport, Reply, SdkResponse};

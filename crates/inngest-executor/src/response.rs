@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use inngest_core::{Millis, Payload, StepId};
+use inngest_state::trace::{Headers, ResponseHead};
 
 pub use headers::{ReplyHeaders, Sdk};
 pub use ops::read as read_ops;
@@ -22,6 +23,8 @@ pub use reply::{RawReply, understand};
 pub struct SdkResponse {
     /// HTTP status, after redirects and after unwrapping a 201 stream.
     pub status: u16,
+    /// Its headers, as far as they are kept.
+    pub headers: Arc<Headers>,
     /// `x-inngest-req-version`; 0 when missing or unreadable.
     pub version: i32,
     /// `x-inngest-no-retry: true`, or a reply that is final by itself.
@@ -33,6 +36,12 @@ pub struct SdkResponse {
 }
 
 impl SdkResponse {
+    /// What is kept of it with the steps and attempts that it tells of.
+    #[must_use]
+    pub fn head(&self) -> ResponseHead {
+        ResponseHead { status: self.status, headers: Arc::clone(&self.headers) }
+    }
+
     /// Whether the app says that it is too much for it, and until when if it says that.
     #[must_use]
     pub fn overload(&self) -> Option<Option<Millis>> {

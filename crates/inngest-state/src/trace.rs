@@ -40,14 +40,14 @@ pub enum StepDetail {
         function: Arc<str>,
         /// The event that invokes it.
         event: EventId,
-        /// The run, if one was started.
+        /// The run that was to start; whether it exists, its row says. Events that are gathered start another one.
         run: Option<RunId>,
         /// When waiting for it ends.
         until: Millis,
     },
     /// A request that the server makes for a step.
     Gateway {
-        /// The request's body, shown as the input of the step.
+        /// The request's body, which is JSON, shown as the input of the step.
         request: Payload,
     },
 }
@@ -60,6 +60,12 @@ pub struct Headers {
     /// A JSON object: canonical name to value, or to the list of values. Without those that differ from reply to reply
     /// by their nature (`Date`, `Content-Length`) or speak of the connection only.
     pub json: Payload,
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self { hash: 0, json: Payload::from_static(b"{}") }
+    }
 }
 
 /// Status and headers of a reply.
@@ -75,7 +81,7 @@ impl ResponseHead {
     /// A reply of which no headers are known.
     #[must_use]
     pub fn bare(status: u16) -> Self {
-        Self { status, headers: Arc::new(Headers { hash: 0, json: Payload::from_static(b"{}") }) }
+        Self { status, headers: Arc::default() }
     }
 }
 
@@ -115,6 +121,7 @@ pub struct UserSpan {
     pub ended_ns: i64,
     /// Whether it says that it failed.
     pub failed: bool,
-    /// `{"spanKind","serviceName","scopeName","scopeVersion","spanAttrs":{..},"resourceAttrs":{..}}`.
+    /// `{"call","spanKind","serviceName","scopeName","scopeVersion","spanAttrs":{..},"resourceAttrs":{..}}`; `call` is the
+    /// span of the call to the app in which it was made, in hex.
     pub content: Payload,
 }

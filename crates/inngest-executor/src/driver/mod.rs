@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use inngest_core::{AppId, FunctionId, RequestId, RunId};
 use inngest_queue::JobId;
+use inngest_state::trace::ResponseHead;
 
 use self::http::HttpReply;
 use crate::SdkResponse;
@@ -28,6 +29,8 @@ pub struct CallRequest {
     pub app: AppId,
     /// The job this call works on.
     pub job: JobId,
+    /// Which attempt of that job, from 0.
+    pub attempt: u32,
     /// Which dispatch of that job.
     pub generation: u32,
     /// Names this very call.
@@ -61,9 +64,9 @@ pub enum CallError {
     /// Refused, no route, no such host, TLS failure, or closed before the first byte of a reply.
     #[error("Unable to reach SDK URL: {0}")]
     Unreachable(String),
-    /// The connection broke in the middle of the reply.
+    /// The connection broke in the middle of the reply, whose beginning may have come.
     #[error("Your server reset the connection while we were reading the reply: {0}")]
-    Reset(String),
+    Reset(String, Option<ResponseHead>),
     /// No complete reply within [`inngest_core::limits::SDK_REQUEST_TIMEOUT`].
     #[error("The app did not answer within {} hours", inngest_core::limits::SDK_REQUEST_TIMEOUT.as_secs() / 3600)]
     TimedOut,
@@ -73,4 +76,15 @@ pub enum CallError {
     /// The URL cannot be called at all.
     #[error("The app's URL cannot be called: {0}")]
     BadUrl(String),
+}
+
+impl CallError {
+    /// What came of the reply, if anything did.
+    #[must_use]
+    pub const fn response(&self) -> Option<&ResponseHead> {
+        match self {
+            Self::Reset(_, response) => response.as_ref(),
+            Self::Unreachable(_) | Self::TimedOut | Self::Redirect(_) | Self::BadUrl(_) => None,
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod gateways;
 mod gathered;
 mod outside;
 mod rerun;
+mod spans;
 mod timers;
 mod work;
 
@@ -42,7 +43,7 @@ pub use checkpoint::{CheckpointError, CheckpointSource};
 pub use cron::CronCatchup;
 pub use flow_control::{Explained, ExplainedJob, ExplainedKey, FlowControlError};
 use gateways::Gateways;
-pub use outside::{Cancelled, InvokeError};
+pub use outside::{Cancelled, InvokeError, NoteTarget};
 pub use rerun::{FromStep, RerunError, Reruns};
 use timers::Timers;
 

@@ -23,6 +23,23 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// What of a run a note is about; with nothing given, the run itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoteTarget {
+    /// This step.
+    pub step: Option<StepId>,
+    /// This attempt of the step, counted from 0; `None`: the step as a whole, or its last attempt.
+    pub attempt: Option<u32>,
+    /// This span of the user's own code.
+    pub span: Option<[u8; 8]>,
+}
+
+impl From<Option<StepId>> for NoteTarget {
+    fn from(step: Option<StepId>) -> Self {
+        Self { step, ..Self::default() }
+    }
+}
+
 /// Why a function was not invoked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InvokeError {
@@ -87,16 +104,22 @@ impl Engine {
         Ok(run)
     }
 
-    /// Adds notes about a run or one of its steps.
-    pub async fn note(&self, run: RunId, step: Option<StepId>, notes: Vec<MetadataReport>) -> Result<(), StoreError> {
+    /// Adds notes about a run, or what is meant of it.
+    pub async fn note(
+        &self,
+        run: RunId,
+        target: impl Into<NoteTarget>,
+        notes: Vec<MetadataReport>,
+    ) -> Result<(), StoreError> {
+        let NoteTarget { step, attempt, span } = target.into();
         let at = self.ids().now();
         let change = |note: MetadataReport| {
             let MetadataReport { scope, kind, op, values } = note;
             Change::PutMetadata(Box::new(Metadata {
                 run,
                 step: step.clone(),
-                attempt: None,
-                span: None,
+                attempt,
+                span,
                 scope,
                 kind,
                 op,

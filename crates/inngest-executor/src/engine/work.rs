@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::calls::Dispatch;
 use super::{Engine, Stage};
 use crate::driver::{CallError, CallRequest};
+use crate::gateway::{Exchange, Fetched};
 use crate::plan::{self, Known, Planning, Resolved};
 use crate::registry::Registry;
 use crate::response::{OpReport, SdkResponse};
@@ -208,18 +209,21 @@ impl Engine {
         dispatched: Dispatched,
         mut stage: watch::Receiver<Stage>,
     ) -> Result<Done, StoreError> {
-        let outcome = match gateway::request(report) {
+        let fetched = match gateway::request(report) {
             Ok(request) => {
-                let fetched = tokio::select! {
+                let mut exchange = Exchange::of(report, &request);
+                let outcome = tokio::select! {
                     biased;
-                    fetched = self.inner.parts.fetcher.fetch(request) => fetched,
+                    outcome = self.inner.parts.fetcher.fetch(request) => outcome,
                     _ = stage.wait_for(|stage| *stage == Stage::Abandoned) => return Ok(Done::Abandoned),
                 };
-                gateway::result(report, fetched, self.limits(item.function).step_output_bytes)
+                exchange.replied(&outcome);
+                let result = gateway::result(report, outcome, self.limits(item.function).step_output_bytes);
+                Fetched { result, exchange }
             }
-            Err(problem) => Err(problem),
+            Err(problem) => Fetched { result: Err(problem), exchange: Exchange::default() },
         };
-        self.conclude(item, dispatched, stage, |planning| plan::fetched(planning, report, outcome.clone())).await
+        self.conclude(item, dispatched, stage, |planning| plan::fetched(planning, report, fetched.clone())).await
     }
 
     /// Commits what follows from an answer, planned with what the store says.
@@ -316,6 +320,7 @@ impl Engine {
             function: function.id,
             app: function.app,
             job: item.id,
+            attempt: item.attempt,
             generation: item.generation,
             request,
             version: item.version,

@@ -35,6 +35,7 @@ pub fn checkpoint(planning: &Planning<'_>, ops: Vec<OpReport>) -> Result<Transit
             return Err(CheckpointProblem::TooLarge(too_large(&report, &error, planning)));
         }
         ops::notes::add(&mut draft, &report);
+        ops::detail::add(&mut draft, &report);
         match report.op {
             Op::StepRun => ops::step_run::add(&mut draft, report),
             Op::Step => ops::step::add(&mut draft, report),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use inngest_core::{Millis, Payload, RunStatus, StepId, limits};
 use inngest_expr::duration::DurationError;
 use inngest_expr::time_spec::{self, TimeError};
-use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use inngest_queue::{JobId, JobKind, QueueItem, Resolution, StepRef};
+use inngest_state::trace::{LastCall, ResponseHead, StepDetail};
 use inngest_state::{Await, Change, Defer, FinishRun, Requirement, StepOp, StepRecord, Transition, When};
 
 use super::Planning;
@@ -16,10 +17,12 @@ use super::server_error::ServerError;
 use crate::response::{FunctionError, OpReport};
 
 /// What an answer says besides its ops.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Answer {
-    /// HTTP status, when there was a reply.
-    pub(super) status: Option<u16>,
+    /// The app was called, or at least that was tried.
+    pub(super) of_call: bool,
+    /// Status and headers, when there was a reply.
+    pub(super) response: Option<ResponseHead>,
     /// The app forbids another attempt.
     pub(super) no_retry: bool,
     /// The app says when to try again.
@@ -105,6 +108,12 @@ impl<'a> Draft<'a> {
             JobKind::Sleep(_) | JobKind::Wait(..) => (planning.item.queued_at, planning.now),
             _ => span(planning, result.timing),
         };
+        let queued_at = if self.recorded == 0 && !planning.has_checkpointed() {
+            planning.item.queued_at.min(started_at)
+        } else {
+            // Of several steps of one call only the first one has waited for it.
+            started_at
+        };
         self.recorded += 1;
         self.value_bytes += result.value.len();
         self.changes.push(Change::RecordStep(Box::new(StepRecord {
@@ -115,12 +124,12 @@ impl<'a> Draft<'a> {
             failed: result.failed,
             attempt: planning.item.attempt,
             input: result.input,
-            queued_at: planning.item.queued_at.min(started_at),
+            queued_at,
             started_at,
             ended_at,
             job: planning.item.id.key,
-            resolution: None,
-            response: None,
+            resolution: planning.item.resolution.as_deref().map(without_value),
+            response: self.answer.response.clone(),
         })));
     }
 
@@ -143,6 +152,11 @@ impl<'a> Draft<'a> {
             self.changes.push(Change::Await(Box::new(waiting)));
         }
         wanted
+    }
+
+    /// Notes what a step is about.
+    pub(super) fn detail(&mut self, step: &StepId, detail: StepDetail) {
+        self.changes.push(Change::PutDetail(self.planning.run.id, step.clone(), Box::new(detail)));
     }
 
     /// Whether a job is about a step that has no result. (The answer to a targeted call that plans its own step
@@ -238,8 +252,15 @@ impl<'a> Draft<'a> {
     fn finish(mut self, status: RunStatus, output: Option<Payload>, error: Option<Payload>) -> Transition {
         let planning = self.planning;
         // The end of a run removes all its jobs and waits: none is worth making, and our own need not be named.
-        let outlives = |change: &Change| {
-            !matches!(change, Change::PutJob(..) | Change::RemoveJob(_) | Change::Await(_) | Change::RemoveWait(_))
+        let recorded = |change: &Change| match change {
+            Change::RecordStep(record) => Some(record.step.id.clone()),
+            _ => None,
+        };
+        let recorded: Vec<StepId> = self.changes.iter().filter_map(recorded).collect();
+        let outlives = |change: &Change| match change {
+            Change::PutJob(..) | Change::RemoveJob(_) | Change::Await(_) | Change::RemoveWait(_) => false,
+            Change::PutDetail(_, step, _) => recorded.contains(step),
+            _ => true,
         };
         self.changes.retain(outlives);
         let finish = FinishRun {
@@ -249,7 +270,7 @@ impl<'a> Draft<'a> {
             error,
             started_at: self.first_call(),
             ended_at: planning.now,
-            last_call: None,
+            last_call: self.last_call(),
             finished: None,
         };
         let defers = self.defers();
@@ -285,10 +306,30 @@ impl<'a> Draft<'a> {
         self.planning.run.started_at.is_none().then_some(self.planning.dispatched_at)
     }
 
+    fn last_call(&self) -> Option<LastCall> {
+        let Planning { item, dispatched_at, .. } = *self.planning;
+        self.answer.of_call.then(|| LastCall {
+            job: item.id,
+            queued_at: item.queued_at,
+            started_at: dispatched_at,
+            attempt: item.attempt,
+            response: self.answer.response.clone(),
+        })
+    }
+
     fn fence(&mut self) -> Vec<Requirement> {
         let mut require = vec![Requirement::Generation(self.planning.item.id, self.planning.item.generation)];
         require.append(&mut self.require);
         require
+    }
+}
+
+/// A value stands in the record of the step itself.
+fn without_value(resolution: &Resolution) -> Resolution {
+    match resolution {
+        &Resolution::Event(event) => Resolution::Event(event),
+        &Resolution::Run(run) => Resolution::Run(run),
+        Resolution::Value(_) => Resolution::Value(Payload::new()),
     }
 }
 

@@ -5,31 +5,31 @@ use std::borrow::Cow;
 use inngest_core::limits::FAILED_REPLY_BYTES_MAX;
 use inngest_core::{Payload, canonical};
 use inngest_queue::StepRef;
-use inngest_state::{StepOp, Transition};
+use inngest_state::trace::ResponseHead;
+use inngest_state::{Change, Metadata, StepOp, Transition};
 
 use super::block::Block;
 use super::draft::{Answer, Draft, Result};
 use super::ops::wrap;
 use super::retry::Failure;
 use super::{Planning, server_error::ServerError};
-use crate::gateway::Unfetched;
+use crate::gateway::{Exchange, Fetched, Unfetched};
 use crate::response::{Op, OpReport};
 
 /// Records what came back. A failure is tried again like any attempt; after the last one it is the value of the
 /// step.
 #[must_use]
-pub fn fetched(
-    planning: &Planning<'_>,
-    report: &OpReport,
-    outcome: std::result::Result<Payload, Unfetched>,
-) -> Transition {
-    let mut draft = Draft::new(planning, Answer::default(), Block::inherited(planning));
+pub fn fetched(planning: &Planning<'_>, report: &OpReport, fetched: Fetched) -> Transition {
+    let Fetched { result, exchange } = fetched;
+    let answer = Answer { response: exchange.status.map(ResponseHead::bare), ..Answer::default() };
+    let mut draft = Draft::new(planning, answer, Block::inherited(planning));
+    note(&mut draft, report, &exchange);
     let (op, name) = match report.op {
         Op::AiGateway => (StepOp::AiGateway, "AIGatewayError"),
         _ => (StepOp::Gateway, "GatewayError"),
     };
     let step = StepRef::from(report);
-    let (value, failed) = match outcome {
+    let (value, failed) = match result {
         Ok(data) => (wrap("data", &data), false),
         Err(problem) if draft.may_retry_step() => {
             let error = ServerError::new(name, problem.message).into_function_error();
@@ -40,6 +40,23 @@ pub fn fetched(
     };
     draft.record(Result { step, op, value, failed, input: report.input.clone(), timing: None });
     draft.conclude()
+}
+
+fn note(draft: &mut Draft<'_>, report: &OpReport, exchange: &Exchange) {
+    let planning = draft.planning;
+    for (kind, values) in exchange.notes(planning.now.0 - planning.dispatched_at.0) {
+        draft.changes.push(Change::PutMetadata(Box::new(Metadata {
+            run: planning.run.id,
+            step: Some(report.id.clone()),
+            attempt: Some(planning.item.attempt),
+            span: None,
+            scope: "step_attempt".into(),
+            kind: kind.into(),
+            op: "set".into(),
+            values,
+            at: planning.now,
+        })));
+    }
 }
 
 fn error(name: &str, problem: &Unfetched) -> Payload {

@@ -79,7 +79,7 @@ pub fn without_function(run: &RunState, item: &QueueItem, registry: &Registry, i
 /// the run that waits for it.
 pub(super) fn end(
     changes: &mut Vec<Change>,
-    finish: FinishRun,
+    mut finish: FinishRun,
     run: &RunState,
     function: Option<&Function>,
     defers: &[Arc<Defer>],
@@ -97,12 +97,16 @@ pub(super) fn end(
             let event = lifecycle_event(name, run, ids, now);
             let body = || lifecycle::body(&event, &ended(&finish, run, slug));
             let admits = routing::admit_with(registry, &event, body, now, ids);
+            if name == FUNCTION_FINISHED {
+                finish.finished = Some(event.id);
+            }
             changes.push(Change::PutEvent(Box::new(event), admits));
         }
     }
     for defer in defers.iter().filter(|defer| defer.status == DeferStatus::AfterRun) {
         let event = internal_event::deferred(defer, run, function, ids, now);
         let admits = routing::admit(registry, &event, now, ids);
+        changes.push(Change::StartDefer(run.id, defer.id.clone(), event.id));
         changes.push(Change::PutEvent(Box::new(event), admits));
     }
     for job in run.correlation_id.as_deref().map_or_else(Vec::new, invokers) {

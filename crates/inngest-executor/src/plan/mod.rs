@@ -115,12 +115,18 @@ pub fn plan(planning: &Planning<'_>, outcome: &Result<SdkResponse, CallError>) -
     let response = match outcome {
         Ok(response) => response,
         Err(error) => {
+            let answer = Answer { of_call: true, response: error.response().cloned(), ..Answer::default() };
             let error = ServerError::of_call(error).into_function_error();
-            return Draft::new(planning, Answer::default(), Block::inherited(planning))
+            return Draft::new(planning, answer, Block::inherited(planning))
                 .attempt_failed(Failure::new(error));
         }
     };
-    let answer = Answer { status: Some(response.status), no_retry: response.no_retry, retry_at: response.retry_at };
+    let answer = Answer {
+        of_call: true,
+        response: Some(response.head()),
+        no_retry: response.no_retry,
+        retry_at: response.retry_at,
+    };
     match &response.reply {
         Reply::Ops(ops) => plan_ops(planning, answer, response.version, ops),
         Reply::Returned(output) => {

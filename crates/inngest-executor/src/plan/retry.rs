@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use inngest_core::{Ids, Millis};
 use inngest_queue::{QueueItem, StepRef};
-use inngest_state::trace::ResponseHead;
 use inngest_state::{AttemptRecord, Change, Transition, When};
 
 use super::Planning;
@@ -45,7 +44,7 @@ impl Failure {
 }
 
 /// When to try again after the failed attempt of this number.
-fn due(planning: &Planning<'_>, answer: Answer) -> Millis {
+fn due(planning: &Planning<'_>, answer: &Answer) -> Millis {
     answer.retry_at.unwrap_or_else(|| {
         let wait = planning.retry_interval.unwrap_or_else(|| backoff(planning.item.attempt, planning.ids));
         planning.now.plus(wait)
@@ -82,7 +81,7 @@ impl Draft<'_> {
         let item = self.planning.item;
         let targeted = item.step().is_some();
         QueueItem {
-            due: due(self.planning, self.answer),
+            due: due(self.planning, &self.answer),
             attempt,
             starts: false,
             generation: item.generation.saturating_add(1),
@@ -107,7 +106,7 @@ impl Draft<'_> {
             queued_at: item.queued_at,
             started_at: self.planning.dispatched_at,
             ended_at: self.planning.now,
-            response: self.answer.status.map(ResponseHead::bare),
+            response: self.answer.response.clone(),
             error: failure.error.error.clone(),
             retry_at: again.as_ref().map(|job| job.due),
         })));

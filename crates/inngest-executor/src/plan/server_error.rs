@@ -104,7 +104,7 @@ impl ServerError {
     pub(super) fn of_call(error: &CallError) -> Self {
         let text = error.to_string();
         let message = match error {
-            CallError::Unreachable(_) | CallError::Reset(_) | CallError::Redirect(_) | CallError::BadUrl(_) => {
+            CallError::Unreachable(_) | CallError::Reset(..) | CallError::Redirect(_) | CallError::BadUrl(_) => {
                 text.split(": ").next().unwrap_or(&text).to_owned()
             }
             CallError::TimedOut => text.clone(),

@@ -1,8 +1,11 @@
 //! From a raw reply to what it says: the table of statuses.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use inngest_core::Millis;
 use inngest_expr::time_spec;
+use inngest_state::trace::Headers;
 
 use super::{FunctionError, Reply, ReplyHeaders, Sdk, SdkResponse, ops, output, stream};
 
@@ -13,6 +16,8 @@ pub struct RawReply {
     pub status: u16,
     /// The headers that matter.
     pub headers: ReplyHeaders,
+    /// All that are kept.
+    pub kept: Arc<Headers>,
     /// The body, at most [`inngest_core::limits::RESPONSE_BODY_BYTES_MAX`].
     pub body: Bytes,
 }
@@ -27,6 +32,7 @@ pub fn understand(reply: &RawReply, now: Millis) -> SdkResponse {
         Ok(inner) => decide(&inner, now),
         Err(text) => SdkResponse {
             status: reply.status,
+            headers: Arc::clone(&reply.kept),
             version: reply.headers.version,
             no_retry: false,
             retry_at: None,
@@ -36,7 +42,7 @@ pub fn understand(reply: &RawReply, now: Millis) -> SdkResponse {
 }
 
 fn decide(reply: &RawReply, now: Millis) -> SdkResponse {
-    let RawReply { status, headers, body } = reply;
+    let RawReply { status, headers, kept, body } = reply;
     let said = match status {
         206 if headers.sdk.is_present() => match ops::read(body) {
             Ok(ops) => Reply::Ops(ops),
@@ -54,6 +60,7 @@ fn decide(reply: &RawReply, now: Millis) -> SdkResponse {
     let retry_after = headers.retry_after.as_deref().filter(|_| heed);
     SdkResponse {
         status: *status,
+        headers: Arc::clone(kept),
         version: headers.version,
         no_retry: heed && is_final(reply),
         retry_at: retry_after.and_then(|text| time_spec::retry_after(text, now)),

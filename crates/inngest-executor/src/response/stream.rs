@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -30,7 +31,7 @@ pub(super) fn unwrap(reply: &RawReply) -> Result<RawReply, String> {
         headers.retry_after = Some(string(at).into());
     }
     let body = wrapper.body.map_or_else(Bytes::new, |body| Bytes::from(string(body).into_owned()));
-    Ok(RawReply { status, headers, body })
+    Ok(RawReply { status, headers, kept: Arc::clone(&reply.kept), body })
 }
 
 /// The content of a JSON string; the text of any other JSON.
@@ -124,7 +125,7 @@ mod tests {
 
     fn streamed(body: &str) -> Result<RawReply, String> {
         let headers = ReplyHeaders { sdk: Sdk::Present, version: 1, ..ReplyHeaders::default() };
-        unwrap(&RawReply { status: 201, headers, body: Bytes::copy_from_slice(body.as_bytes()) })
+        unwrap(&RawReply { status: 201, headers, kept: Arc::default(), body: Bytes::copy_from_slice(body.as_bytes()) })
     }
 
     #[test]

@@ -488,7 +488,7 @@ impl Executor for Apps {
             }
             Answer::Unreachable => return Err(CallError::Unreachable("the app is away".into())),
         };
-        let reply = RawReply { status, headers: headers(said.retry_after), body: body.into() };
+        let reply = RawReply { status, headers: headers(said.retry_after), kept: Arc::default(), body: body.into() };
         Ok(understand(&reply, world.clock.now()))
     }
 }

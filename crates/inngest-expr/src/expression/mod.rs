@@ -13,6 +13,7 @@ mod check;
 mod eval;
 mod fuel;
 mod functions;
+mod interpolate;
 mod lexer;
 mod parse;
 mod pattern;
@@ -163,6 +164,12 @@ impl Expression {
         now: Millis,
     ) -> Result<Value<'v>, EvalError> {
         Scope::bound(&self.parsed, bindings, Some(other), now).result()
+    }
+
+    /// The text with the values of the run's event in the place of their names, as it is shown.
+    #[must_use]
+    pub fn interpolated(&self, event: &Json) -> String {
+        interpolate::interpolate(&self.text, event)
     }
 
     /// What a later event must have for the expression to be true of it.

@@ -116,24 +116,34 @@ pub(super) fn put_detail(
     Ok(())
 }
 
+/// Spans that do not fit are dropped: they never fail anything.
 pub(super) fn put_spans(connection: &Connection, spans: &[UserSpan]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO user_spans (run_id, id, parent, step_id, attempt, name, started_ns, ended_ns, failed, \
          content) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
     )?;
-    for span in spans {
-        statement.execute(params![
-            span.run.to_bytes(),
-            span.id,
-            span.parent,
-            span.step.as_ref().map(StepId::as_str),
-            span.attempt,
-            &*span.name,
-            span.started_ns,
-            span.ended_ns,
-            span.failed,
-            &span.content[..]
-        ])?;
+    let mut count = connection.prepare_cached("SELECT count(*) FROM user_spans WHERE run_id = ?1")?;
+    for spans in spans.chunk_by(|a, b| a.run == b.run) {
+        let run = spans[0].run;
+        let room = limits::SPANS_PER_RUN_MAX.saturating_sub(count.query_row([run.to_bytes()], |row| row.get(0))?);
+        if room < spans.len() {
+            let dropped = spans.len() - room;
+            tracing::warn!(run_id = %run, dropped, "the run has all spans of user code that it may have");
+        }
+        for span in spans.iter().take(room) {
+            statement.execute(params![
+                run.to_bytes(),
+                span.id,
+                span.parent,
+                span.step.as_ref().map(StepId::as_str),
+                span.attempt,
+                &*span.name,
+                span.started_ns,
+                span.ended_ns,
+                span.failed,
+                &span.content[..]
+            ])?;
+        }
     }
     Ok(())
 }

@@ -141,7 +141,10 @@ impl HttpClient {
         headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
         let call = Call { method, uri: target::uri_of(&url)?, headers, body, redirects: Redirects::Fetch };
         let Answer { status, mut headers, body } = self.call(&call).await?;
-        let body = body.map_err(|error| CallError::Reset(error.to_string()))?;
+        let body = body.map_err(|error| match error {
+            BodyError::Broken(error) => CallError::Reset(causes(&error), None),
+            error => CallError::Reset(error.to_string(), None),
+        })?;
         // The body is whole and decoded now.
         headers.remove(header::TRANSFER_ENCODING);
         if headers.remove(header::CONTENT_ENCODING).is_some() {
@@ -154,6 +157,9 @@ impl HttpClient {
         add_usual_headers(&mut call.headers);
         let answer = tokio::time::timeout(timeout, self.call(&call)).await.map_err(|_| CallError::TimedOut)??;
         let Answer { status, headers, body } = answer;
+        if let Err(BodyError::Broken(error)) = &body {
+            return Err(CallError::Reset(causes(error), None));
+        }
         Ok(HttpReply { status: status.as_u16(), headers, body: body.unwrap_or_default() })
     }
 
@@ -166,7 +172,7 @@ impl HttpClient {
                 Some(location) => {
                     hop = Cow::Owned(call.redirects.next(call, &hop, response.status(), location)?);
                 }
-                None => return receive(response, self.reply_bytes_max).await,
+                None => return Ok(receive(response, self.reply_bytes_max).await),
             }
         }
         Err(CallError::Redirect(format!(
@@ -226,12 +232,10 @@ fn location(response: &Response<Incoming>) -> Option<&str> {
     moved.then(|| response.headers().get(header::LOCATION)).flatten()?.to_str().ok()
 }
 
-async fn receive(response: Response<Incoming>, max: usize) -> Result<Answer, CallError> {
+async fn receive(response: Response<Incoming>, max: usize) -> Answer {
     let (parts, incoming) = response.into_parts();
-    match body::read(&parts.headers, incoming, max).await {
-        Err(BodyError::Broken(error)) => Err(CallError::Reset(causes(&error))),
-        body => Ok(Answer { status: parts.status, headers: parts.headers, body }),
-    }
+    let body = body::read(&parts.headers, incoming, max).await;
+    Answer { status: parts.status, headers: parts.headers, body }
 }
 
 /// What is known of the connection that a request failed on. Under TLS bytes are no sign of a reply, and an
@@ -249,7 +253,7 @@ fn broken(error: &Error, uri: &Uri) -> CallError {
         return CallError::BadUrl(format!("no {} is spoken there: {causes}", uri.scheme_str().unwrap_or("HTTP")));
     }
     if traffic(error, uri).is_some_and(|traffic| traffic.is_answered()) {
-        return CallError::Reset(causes);
+        return CallError::Reset(causes, None);
     }
     CallError::Unreachable(causes)
 }
@@ -277,7 +281,7 @@ fn within_io<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn s
 }
 
 /// The causes below an error of the client, whose own text says only in which phase it happened.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = error.source().or(Some(error));
     while let Some(error) = next {

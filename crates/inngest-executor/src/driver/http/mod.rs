@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod connect;
+mod kept;
 mod redirect;
 mod target;
 
@@ -18,12 +19,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use inngest_core::canonical::{self, Numbers};
 use inngest_core::signing::SigningKey;
 use inngest_core::{Clock, limits};
+use inngest_state::trace::ResponseHead;
 
 use super::{CallError, CallRequest, Executor};
 use crate::response::{FunctionError, RawReply, Reply, ReplyHeaders, SdkResponse, understand};
+use crate::spans;
 use body::BodyError;
-use client::{Answer, Call, JSON, add_usual_headers};
+use client::{Answer, Call, JSON, add_usual_headers, causes};
 pub use client::{HttpClient, HttpReply};
+use kept::Kept;
 use redirect::Redirects;
 pub(crate) use redirect::without_secrets;
 use target::Targets;
@@ -50,6 +54,7 @@ const ACCOUNT: HeaderValue = HeaderValue::from_static("00000000-0000-4000-a000-0
 pub struct HttpExecutor {
     client: HttpClient,
     targets: Targets,
+    kept: Kept,
     clock: Arc<dyn Clock>,
     signing_key: Option<SigningKey>,
     timeout: Duration,
@@ -65,7 +70,7 @@ impl HttpExecutor {
     /// With a signing key every request is signed.
     #[must_use]
     pub fn new(client: HttpClient, clock: Arc<dyn Clock>, signing_key: Option<SigningKey>) -> Self {
-        Self { client, targets: Targets::default(), clock, signing_key, timeout: limits::SDK_REQUEST_TIMEOUT }
+        Self { client, targets: Targets::default(), kept: Kept::default(), clock, signing_key, timeout: limits::SDK_REQUEST_TIMEOUT }
     }
 
     /// Another time for a call than [`limits::SDK_REQUEST_TIMEOUT`].
@@ -88,9 +93,13 @@ impl HttpExecutor {
         }
         let call = Call { method: Method::POST, uri, headers, body, redirects: Redirects::Sdk };
         let answer = self.client.call(&call).await?;
+        let head = ResponseHead { status: answer.status.as_u16(), headers: self.kept.of(answer.status, &answer.headers) };
+        if let Err(BodyError::Broken(error)) = &answer.body {
+            return Err(CallError::Reset(causes(error), Some(head)));
+        }
         let now = self.clock.now();
         let large = answer.body.as_ref().is_ok_and(|body| body.len() > INLINE_BYTES_MAX);
-        Ok(on_a_thread_if(large, move || understand_answer(answer, now)).await)
+        Ok(on_a_thread_if(large, move || understand_answer(answer, head, now)).await)
     }
 }
 
@@ -121,22 +130,22 @@ async fn on_a_thread_if<T: Send + 'static>(apart: bool, work: impl FnOnce() -> T
     }
 }
 
-fn understand_answer(answer: Answer, now: inngest_core::Millis) -> SdkResponse {
-    let status = answer.status.as_u16();
+fn understand_answer(answer: Answer, head: ResponseHead, now: inngest_core::Millis) -> SdkResponse {
+    let ResponseHead { status, headers: kept } = head;
     let headers = ReplyHeaders::read(|name| answer.headers.get(name).and_then(|value| value.to_str().ok()));
     let error = match answer.body {
-        Ok(body) => return understand(&RawReply { status, headers, body }, now),
+        Ok(body) => return understand(&RawReply { status, headers, kept, body }, now),
         Err(BodyError::TooLarge(_)) => FunctionError::output_too_large(),
         Err(BodyError::Encoding(problem)) => FunctionError::plain(&problem),
         Err(BodyError::Broken(error)) => FunctionError::plain(&error.to_string()),
     };
-    SdkResponse { status, version: headers.version, no_retry: false, retry_at: None, reply: Reply::Failed(error) }
+    let reply = Reply::Failed(error);
+    SdkResponse { status, headers: kept, version: headers.version, no_retry: false, retry_at: None, reply }
 }
 
-/// The headers of a call. Its trace is named after the run, its span after the request.
+/// The headers of a call. Its trace is named after the run, its span after the attempt.
 fn headers(request: &CallRequest) -> HeaderMap {
-    let (run, call) = (request.run.0.0, request.request.0.0 as u64);
-    let traceparent = format!("00-{run:032x}-{call:016x}-01");
+    let traceparent = spans::traceparent(request.job, request.attempt);
     let tracestate = format!(
         "inngest@traceref=%7B%22tp%22%3A%22{traceparent}%22%2C%22ts%22%3A%22%22%7D,inngest@fn={},inngest@app={}",
         request.function, request.app

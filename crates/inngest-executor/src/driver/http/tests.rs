@@ -25,6 +25,7 @@ fn request(url: &str) -> CallRequest {
         function: FunctionId::of_definition("f", "u"),
         app: AppId::of_name("shop"),
         job: JobId::start(run),
+        attempt: 1,
         generation: 3,
         request: REQUEST.parse().unwrap(),
         version: -1,
@@ -178,7 +179,7 @@ async fn a_request_is_not_sent_again_on_a_new_connection_or_after_a_reply_began(
     .await;
     let executor = executor();
     executor.execute(request(&app.url("/"))).await.unwrap();
-    assert!(matches!(executor.execute(request(&app.url("/"))).await, Err(CallError::Reset(_))));
+    assert!(matches!(executor.execute(request(&app.url("/"))).await, Err(CallError::Reset(..))));
     assert_eq!(app.received().len(), 2);
 }
 
@@ -190,7 +191,7 @@ async fn a_reply_that_breaks_off_is_told_from_an_app_that_is_not_there() {
     for broken in [cut, cut_chunk] {
         let app = App::start(move |_| Then::ReplyAndClose(broken.clone())).await;
         let outcome = call(&app.url("/")).await;
-        assert!(matches!(outcome, Err(CallError::Reset(_))), "{outcome:?}");
+        assert!(matches!(outcome, Err(CallError::Reset(..))), "{outcome:?}");
     }
     let gone = App::start(|_| Then::Close).await.stopped().await;
     let Err(CallError::Unreachable(reason)) = call(&format!("http://{gone}/")).await else { panic!() };

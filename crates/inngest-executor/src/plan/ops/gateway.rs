@@ -4,7 +4,9 @@
 //! app is asked for it again, with a discovery call of the very job that lacks it.
 
 use inngest_queue::{JobId, JobKind, StepRef};
+use inngest_state::trace::StepDetail;
 
+use crate::gateway;
 use crate::plan::draft::Draft;
 use crate::response::OpReport;
 
@@ -15,5 +17,9 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
         draft.again_at_once = true;
         return;
     }
-    draft.put(draft.job(id, JobKind::Gateway(StepRef::from(report)), planning.now));
+    if draft.put(draft.job(id, JobKind::Gateway(StepRef::from(report)), planning.now))
+        && let Some(request) = gateway::shown(report).filter(|body| body.len() <= planning.limits.step_input_bytes)
+    {
+        draft.detail(&report.id, StepDetail::Gateway { request });
+    }
 }

@@ -4,6 +4,7 @@ use inngest_core::sessions::{self, SessionError};
 use inngest_core::{Millis, Payload, RunStatus, canonical, limits};
 use inngest_queue::flow::Skip;
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
+use inngest_state::trace::StepDetail;
 use inngest_state::{Await, Awaited, Change, Invoke, Requirement, StepOp};
 use serde::Deserialize;
 use serde_json::json;
@@ -53,7 +54,9 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     });
     let (ids, now, registry) = (planning.ids, planning.now, planning.registry);
     let event = internal_event::invoked(ids.event(now), &invocation, &own, now);
+    let detail = |function: &str, run| StepDetail::Invoke { function: function.into(), event: event.id, run, until };
     let Some(function) = registry.invocable(&name) else {
+        draft.detail(&report.id, detail(&name, None));
         let admits = routing::admit(registry, &event, now, ids);
         return not_found(draft, report, &name, &correlation_id, Change::PutEvent(Box::new(event), admits));
     };
@@ -61,7 +64,10 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let (run, admits) = routing::admit_for(registry, function, Some(correlation_id.into()), &event, now, ids);
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Invoke), until);
-    draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal: refused })) });
+    let detail = detail(&function.slug, Some(run));
+    if draft.wait(Await { job, awaited: Awaited::Run(Box::new(Invoke { run, event, admits, refusal: refused })) }) {
+        draft.detail(&report.id, detail);
+    }
 }
 
 /// The value of the step when the function is not started.

@@ -2,6 +2,7 @@
 
 pub(super) mod defer_abort;
 pub(super) mod defer_add;
+pub(super) mod detail;
 mod discovery_request;
 mod gateway;
 pub(super) mod invoke_function;
@@ -27,6 +28,7 @@ use crate::response::{Op, OpReport};
 /// Adds what `report` asks for.
 pub(super) fn add(draft: &mut Draft<'_>, report: OpReport) {
     notes::add(draft, &report);
+    detail::add(draft, &report);
     match report.op {
         Op::None => none::add(draft, &report),
         Op::Step => step::add(draft, report),

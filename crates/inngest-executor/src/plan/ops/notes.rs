@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use inngest_core::{Payload, canonical};
 use inngest_state::{Change, Metadata};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::plan::draft::Draft;
 use crate::response::{MetadataReport, OpReport};
@@ -30,7 +30,7 @@ pub(in crate::plan) fn add(draft: &mut Draft<'_>, report: &OpReport) {
         draft.changes.push(Change::PutMetadata(Box::new(Metadata {
             run: draft.planning.run.id,
             step: (!of_run).then(|| report.id.clone()),
-            attempt: None,
+            attempt: (&*note.scope == "step_attempt").then_some(draft.planning.item.attempt),
             span: None,
             scope: note.scope,
             kind: note.kind,
@@ -51,11 +51,14 @@ fn experiment(report: &OpReport) -> Option<MetadataReport> {
         return None;
     }
     let opts: Opts<'_> = serde_json::from_slice(report.opts.as_deref()?).ok()?;
-    let values = json!({
-        "experimentName": opts.experiment_name?,
-        "selectionStrategy": opts.selection_strategy,
-        "variant": opts.variant,
-    });
+    let members = [
+        ("name", Some(opts.experiment_name?)),
+        ("selection_strategy", opts.selection_strategy),
+        ("variant", opts.variant),
+    ];
+    let values: Map<String, Value> =
+        members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
+    let values = Value::Object(values);
     let values = canonical::canonicalise(values.to_string().as_bytes(), canonical::Numbers::Exact).ok()?;
     Some(MetadataReport {
         scope: "step".into(),

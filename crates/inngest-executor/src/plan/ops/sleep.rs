@@ -7,6 +7,7 @@ use inngest_expr::duration::DurationError;
 use inngest_expr::time_spec::{self, TimeError};
 use inngest_queue::{JobId, JobKind, StepRef};
 use inngest_state::StepOp;
+use inngest_state::trace::StepDetail;
 use serde::Deserialize;
 
 use super::NULL;
@@ -33,7 +34,9 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     }
     let id = JobId::sleep(planning.run.id, &report.id);
     let step = StepRef { id: report.id.clone(), name: report.display_name.clone() };
-    draft.put(draft.job(id, JobKind::Sleep(step), until));
+    if draft.put(draft.job(id, JobKind::Sleep(step), until)) {
+        draft.detail(&report.id, StepDetail::Sleep { until });
+    }
 }
 
 /// The time of the job has come: its step is resolved.

@@ -7,6 +7,7 @@ use inngest_core::{Millis, limits};
 use inngest_expr::event as content;
 use inngest_expr::expression::Roots;
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
+use inngest_state::trace::StepDetail;
 use inngest_state::{Await, Awaited, Change, Condition, Effect, EventWait, StepOp};
 use serde::Deserialize;
 
@@ -42,25 +43,28 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
         let text = opts.timeout.unwrap_or_default();
         return draft.fail_run(ServerError::wait_too_long(&text));
     }
-    let condition = match opts.condition.filter(|text| !text.is_empty()) {
-        None => Some(None),
+    let (condition, expression) = match opts.condition.filter(|text| !text.is_empty()) {
+        None => (Some(None), None),
         Some(text) => match condition(draft, &text) {
-            Ok(condition) => condition.map(Some),
+            Ok((condition, shown)) => (condition.map(Some), Some(shown)),
             Err(problem) => return draft.fail_run(ServerError::invalid_condition(problem)),
         },
     };
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Event), until);
-    let function = job.function;
+    let (function, name): (_, Arc<str>) = (job.function, event.into());
+    let detail = StepDetail::Event { name: Arc::clone(&name), expression, until };
     let awaited = match condition {
         Some(condition) if until > planning.now => {
-            let wait = EventWait { job: id, function, event: event.into(), condition, until, effect: Effect::Resume };
+            let wait = EventWait { job: id, function, event: name, condition, until, effect: Effect::Resume };
             Awaited::Event { wait, since: about_to_wait(planning), own: Arc::clone(&planning.run.event_ids) }
         }
         // It can never hold, or has no time to: only the timeout is left.
         _ => Awaited::Nothing,
     };
-    draft.wait(Await { job, awaited });
+    if draft.wait(Await { job, awaited }) {
+        draft.detail(&report.id, detail);
+    }
 }
 
 /// Since when the app may have been about to wait. What it waits for may be the answer to what its last step has
@@ -74,21 +78,24 @@ fn about_to_wait(planning: &Planning<'_>) -> Millis {
     }
 }
 
-/// The condition with the event of the run put in; `None` when it can never hold.
-fn condition(draft: &Draft<'_>, text: &str) -> std::result::Result<Option<Condition>, String> {
+/// The condition with the event of the run put in, `None` when it can never hold; and how it is shown.
+fn condition(draft: &Draft<'_>, text: &str) -> std::result::Result<(Option<Condition>, Arc<str>), String> {
     let planning = draft.planning;
     let expression = planning.expressions.compile(text, Roots::EventAndAsync).map_err(|error| error.to_string())?;
     let event = planning.run.events.first().map(|event| content::parse(event));
     match event {
-        Some(Ok(event)) => routing::condition(&expression, &event).map_err(|error| error.to_string()),
+        Some(Ok(event)) => {
+            let condition = routing::condition(&expression, &event).map_err(|error| error.to_string())?;
+            Ok((condition, expression.interpolated(&event).into()))
+        }
         // No event is not an event that lacks everything: that would match all others that do.
         Some(Err(error)) => {
             tracing::warn!(run_id = %planning.run.id, %error, "the event of a run cannot be read; its wait only times out");
-            Ok(None)
+            Ok((None, text.into()))
         }
         None => {
             tracing::warn!(run_id = %planning.run.id, "a run has no event; its wait only times out");
-            Ok(None)
+            Ok((None, text.into()))
         }
     }
 }

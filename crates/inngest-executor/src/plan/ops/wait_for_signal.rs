@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use inngest_queue::{JobId, JobKind, StepRef, WaitFor};
+use inngest_state::trace::StepDetail;
 use inngest_state::{Await, Awaited, Change, Requirement, StepOp};
 use serde::Deserialize;
 
@@ -44,7 +45,11 @@ pub(super) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let id = JobId::wait(planning.run.id, &report.id);
     let job = draft.job(id, JobKind::Wait(StepRef::from(report), WaitFor::Signal), until);
     let name: Arc<str> = signal.into();
-    if draft.wait(Await { job, awaited: Awaited::Signal(Arc::clone(&name)) }) && !replaces {
+    if !draft.wait(Await { job, awaited: Awaited::Signal(Arc::clone(&name)) }) {
+        return;
+    }
+    draft.detail(&report.id, StepDetail::Signal { name: Arc::clone(&name), until });
+    if !replaces {
         draft.require.push(Requirement::SignalFree(name, id));
     }
 }

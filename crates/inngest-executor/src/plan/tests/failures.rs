@@ -77,7 +77,7 @@ fn a_call_without_an_answer_is_an_attempt() {
             Some("Unable to reach SDK URL: connection refused"),
         ),
         (
-            CallError::Reset("eof".into()),
+            CallError::Reset("eof".into(), None),
             "Your server reset the connection while we were reading the reply",
             Some("Your server reset the connection while we were reading the reply: eof"),
         ),

@@ -10,6 +10,7 @@ use inngest_core::limits::RunLimits;
 use inngest_core::{AppId, Clock, Entropy, Event, Function, FunctionId, Ids, Millis, Payload, RunStatus, StepId};
 use inngest_expr::expression::Cache;
 use inngest_queue::{JobId, JobKind, QueueItem, Resolution};
+use inngest_state::trace::StepDetail;
 use inngest_state::{
     Admit, AttemptRecord, Await, Awaited, Change, EventWait, FinishRun, Invoke, Rejected, Requirement, RunState,
     StepRecord, Transition, When,
@@ -107,6 +108,7 @@ pub(super) struct Model {
     pub(super) calls: Vec<Call>,
     pub(super) records: Vec<StepRecord>,
     pub(super) attempts: Vec<AttemptRecord>,
+    pub(super) details: Vec<(StepId, StepDetail)>,
     pub(super) events: Vec<(Event, Vec<Admit>)>,
     pub(super) finished: Option<FinishRun>,
     pub(super) expressions: Arc<Cache>,
@@ -159,6 +161,7 @@ impl Model {
             calls: Vec::new(),
             records: Vec::new(),
             attempts: Vec::new(),
+            details: Vec::new(),
             events: Vec::new(),
             finished: None,
             expressions: Arc::new(Cache::new(16)),
@@ -370,6 +373,7 @@ impl Model {
             }
             Change::RecordStep(record) => self.records.push(*record),
             Change::RecordAttempt(record) => self.attempts.push(*record),
+            Change::PutDetail(_, step, detail) => self.details.push((step, *detail)),
             Change::PutEvent(event, admits) => self.events.push((*event, admits)),
             Change::RemoveWait(job) => {
                 self.waits.remove(&job);
@@ -391,6 +395,7 @@ impl Model {
             | Change::PutDefer(..)
             | Change::AbortDefer(..)
             | Change::PutMetadata(_)
+            | Change::StartDefer(..)
             | Change::Resume(..) => {}
             other => panic!("the planner has no business with {other:?}"),
         }
@@ -461,7 +466,14 @@ pub(super) fn failing(kind: Op, id: &str) -> OpReport {
 
 /// A 206 of request version 2.
 pub(super) fn ops(reports: Vec<OpReport>) -> SdkResponse {
-    SdkResponse { status: 206, version: 2, no_retry: false, retry_at: None, reply: Reply::Ops(reports) }
+    SdkResponse {
+        status: 206,
+        headers: Arc::default(),
+        version: 2,
+        no_retry: false,
+        retry_at: None,
+        reply: Reply::Ops(reports),
+    }
 }
 
 pub(super) fn version(version: i32, response: SdkResponse) -> SdkResponse {

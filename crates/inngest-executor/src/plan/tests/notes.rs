@@ -45,7 +45,7 @@ fn notes_and_experiments_go_to_their_step_or_their_run() {
         [
             (Some("a"), "userland.x", r#"{"a":1}"#),
             (None, "userland.x", r#"{"b":2}"#),
-            (Some("b"), "inngest.experiment", r#"{"experimentName":"e","selectionStrategy":"weighted","variant":"v"}"#),
+            (Some("b"), "inngest.experiment", r#"{"name":"e","selection_strategy":"weighted","variant":"v"}"#),
         ]
     );
 }

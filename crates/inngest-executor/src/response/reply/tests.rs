@@ -11,7 +11,7 @@ const NOW: Millis = Millis(1_795_489_019_000);
 fn raw(status: u16, headers: &[(&str, &str)], body: &[u8]) -> RawReply {
     let headers =
         ReplyHeaders::read(|wanted| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value));
-    RawReply { status, headers, body: Bytes::copy_from_slice(body) }
+    RawReply { status, headers, kept: Arc::default(), body: Bytes::copy_from_slice(body) }
 }
 
 const SDK: (&str, &str) = ("x-inngest-sdk", "inngest-js:v4.24.0");
