@@ -1,20 +1,37 @@
 //! The trace of a run: a tree of spans, derived from its rows at read time.
 //!
-//! [`load`] reads what a trace is made of, [`tree`] and [`legacy`] make the two shapes of it that clients know, and
-//! [`output`] tells what a span took in and gave out. All but the first are pure.
+//! [`load`] reads what a trace is made of. From that [`units`] makes the steps and the end of the run with everything
+//! that was tried for them; [`tree()`] and [`legacy()`] show these in the two shapes that clients know. [`output()`]
+//! tells what a span took in and gave out. All but the first are pure.
 
 #![allow(dead_code, reason = "read by GraphQL, REST v2 and MCP, which are under way")]
+
+mod info;
+mod legacy;
+mod metadata;
+mod names;
+mod output;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod user_spans;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use inngest_core::{EventId, Function, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_queue::JobId;
+use inngest_queue::flow::Skip;
 use inngest_state::history::{EventRecord, RunRecord, RunTrace};
-use inngest_state::trace::{ResponseHead, UserSpan};
+use inngest_state::trace::{ResponseHead, StepDetail, UserSpan};
 use inngest_state::{Metadata, StoreError};
 
 use crate::Api;
+pub(crate) use legacy::legacy;
+pub(crate) use names::{OutputRefError, trace_id};
+pub(crate) use output::output;
+pub(crate) use tree::tree;
 
 /// Everything a trace is made of.
 #[derive(Clone, Debug)]
@@ -181,67 +198,119 @@ pub(crate) struct SpanError {
     pub(crate) cause: Option<Payload>,
 }
 
+impl Span {
+    /// A span of which nothing else is known yet.
+    fn new(id: String, name: impl Into<Arc<str>>, status: SpanStatus, queued_at: Millis) -> Self {
+        Self {
+            id,
+            parent: None,
+            name: name.into(),
+            status,
+            attempts: None,
+            queued_at,
+            scheduled_at: None,
+            started_at: None,
+            ended_at: None,
+            duration: None,
+            output: None,
+            op: None,
+            step: None,
+            step_type: "",
+            info: None,
+            response: None,
+            metadata: Vec::new(),
+            group: None,
+            is_root: false,
+            skip: None,
+            user: None,
+            children: Vec::new(),
+        }
+    }
+
+    /// Puts the time in that it took, or has taken.
+    fn times(&mut self, started_at: Option<Millis>, ended_at: Option<Millis>) {
+        (self.started_at, self.ended_at) = (started_at, ended_at);
+        self.duration = started_at.zip(ended_at).map(|(started, ended)| (ended.0 - started.0).max(0));
+    }
+}
+
+impl SpanStatus {
+    /// Its name in GraphQL.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Skipped => "SKIPPED",
+        }
+    }
+
+    const fn of_run(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Scheduled => Self::Queued,
+            RunStatus::Running => Self::Running,
+            RunStatus::Completed => Self::Completed,
+            RunStatus::Failed => Self::Failed,
+            RunStatus::Cancelled => Self::Cancelled,
+            RunStatus::Skipped => Self::Skipped,
+        }
+    }
+}
+
+impl SpanOp {
+    /// Its name in GraphQL.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "RUN",
+            Self::Sleep => "SLEEP",
+            Self::WaitForEvent => "WAIT_FOR_EVENT",
+            Self::WaitForSignal => "WAIT_FOR_SIGNAL",
+            Self::Invoke => "INVOKE",
+            Self::AiGateway => "AI_GATEWAY",
+        }
+    }
+
+    /// Whether nobody works on such a step: it waits for something else.
+    const fn waits(self) -> bool {
+        !matches!(self, Self::Run | Self::AiGateway)
+    }
+}
+
+impl SpanSkip {
+    fn of(skip: Skip) -> Self {
+        let reason = match skip {
+            Skip::Singleton(_) => "Singleton",
+            Skip::Paused => "FunctionPaused",
+            Skip::Draining => "FunctionDrained",
+            Skip::Duplicate | Skip::RateLimited | Skip::Debounced => skip.as_str(),
+        };
+        let existing = match skip {
+            Skip::Singleton(run) => Some(run),
+            _ => None,
+        };
+        Self { reason, existing }
+    }
+}
+
 /// Reads what the trace of a run is made of; `None` when there is no such run.
 pub(crate) async fn load(api: &Api, id: RunId) -> Result<Option<RunView>, StoreError> {
     let history = api.engine.history();
     let Some(run) = history.run_record(id).await? else { return Ok(None) };
     let trace = history.trace(id).await?;
     let metadata = history.metadata(id).await?;
-    let events = history.event_records(run.event_ids.clone()).await?;
+    let mut events = history.event_records(run.event_ids.clone()).await?;
+    events.sort_by_key(|record| run.event_ids.iter().position(|id| *id == record.event.id));
+    let invoked = trace.details.iter().filter_map(|(_, detail)| match detail {
+        StepDetail::Invoke { run, .. } => *run,
+        _ => None,
+    });
+    let invoked: Vec<RunId> = invoked.collect();
+    let invoked = if invoked.is_empty() { Vec::new() } else { history.run_records(invoked).await? };
+    let invoked = invoked.into_iter().map(|run| (run.id, run)).collect();
     let function = api.engine.registry().function(&run.function).cloned();
     let now = api.engine.ids().now();
-    Ok(Some(RunView { run, function, trace, metadata, events, invoked: HashMap::new(), now }))
-}
-
-/// The trace as the dashboard and most clients know it: a root, a span a step, and the end of the run.
-pub(crate) fn tree(view: &RunView) -> Span {
-    root(view, "Run")
-}
-
-/// The trace as older clients know it.
-pub(crate) fn legacy(view: &RunView) -> Span {
-    root(view, view.function.as_ref().map_or("", |function| &*function.slug))
-}
-
-/// What a span took in and gave out; `None` when the run has no such span.
-pub(crate) fn output(view: &RunView, of: &OutputOf) -> Option<SpanOutput> {
-    match of {
-        OutputOf::Run => Some(SpanOutput { data: view.run.output.clone(), ..SpanOutput::default() }),
-        OutputOf::Step(_) | OutputOf::Attempt { .. } => None,
-    }
-}
-
-fn root(view: &RunView, name: &str) -> Span {
-    let run = &view.run;
-    Span {
-        id: run.id.to_string(),
-        parent: None,
-        name: name.into(),
-        status: match run.status {
-            RunStatus::Scheduled => SpanStatus::Queued,
-            RunStatus::Completed => SpanStatus::Completed,
-            RunStatus::Failed => SpanStatus::Failed,
-            RunStatus::Cancelled => SpanStatus::Cancelled,
-            RunStatus::Skipped => SpanStatus::Skipped,
-            _ => SpanStatus::Running,
-        },
-        attempts: Some(0),
-        queued_at: run.queued_at,
-        scheduled_at: None,
-        started_at: run.started_at,
-        ended_at: run.ended_at,
-        duration: None,
-        output: Some(OutputRef { run: run.id, of: OutputOf::Run }),
-        op: None,
-        step: None,
-        step_type: "",
-        info: None,
-        response: None,
-        metadata: Vec::new(),
-        group: None,
-        is_root: true,
-        skip: None,
-        user: None,
-        children: Vec::new(),
-    }
+    Ok(Some(RunView { run, function, trace, metadata, events, invoked, now }))
 }
