@@ -15,13 +15,15 @@ mod guard;
 mod health;
 mod home;
 mod invoke;
+mod openapi;
+pub mod operation;
 mod overrides;
 mod register;
 mod rest;
 mod serve;
 mod trace;
 mod v0;
-mod v2;
+pub mod v2;
 
 pub use auth::Auth;
 pub use dev::{DevInfo, StartOptions};
@@ -119,7 +121,7 @@ impl Handler {
     async fn route(&self, request: Request<Body>) -> Response<Body> {
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if let Err(foreign) = guard::check(request.uri().path(), safe, request.headers()) {
-            return ApiError::new(403, foreign.to_string()).into_response();
+            return refused(request.uri().path(), foreign.to_string());
         }
         let mut router = self.router.clone();
         match router.call(request).await {
@@ -127,6 +129,14 @@ impl Handler {
             Err(never) => match never {},
         }
     }
+}
+
+/// Refuses a request from where none may come.
+fn refused(path: &str, problem: String) -> Response<Body> {
+    if v2::has(path) {
+        return v2::Error::forbidden(problem).into_response();
+    }
+    ApiError::new(403, problem).into_response()
 }
 
 fn router(api: Api) -> Router {
@@ -163,8 +173,6 @@ fn router(api: Api) -> Router {
     let signed = Router::new()
         .nest("/v1", v1.clone())
         .nest("/api/v1", v1)
-        .route("/v2/runs/{id}/rerun", post(v2::rerun))
-        .route("/api/v2/runs/{id}/rerun", post(v2::rerun))
         .route("/invoke/{slug}", post(invoke::invoke))
         .route("/v0/runs/{id}/actions", get(v0::actions))
         .route("/v0/runs/{id}/batch", get(v0::batch))
@@ -174,8 +182,11 @@ fn router(api: Api) -> Router {
         .route("/fn/step-limit", post(overrides::set::<Steps>).delete(overrides::reset::<Steps>))
         .route("/fn/state-size-limit", post(overrides::set::<StateBytes>).delete(overrides::reset::<StateBytes>))
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
+    let v2 = v2::router(&api);
     Router::new()
         .merge(signed)
+        .nest("/v2", v2.clone())
+        .nest("/api/v2", v2)
         .route("/", get(home::page))
         .route("/dev", get(dev::get))
         .route("/health", get(health::health))

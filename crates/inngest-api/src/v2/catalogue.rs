@@ -1,0 +1,58 @@
+//! `GET /v2/operations`: the operations by their names in HTTP, in the CLI and in MCP.
+
+use std::sync::OnceLock;
+
+use axum::body::Body;
+use http::{HeaderValue, Response, header};
+use serde_json::{Value, json};
+
+use super::operations;
+use crate::error::raw_json;
+use crate::operation::{Operation, Tool};
+
+/// The catalogue, made once.
+pub(super) async fn get() -> Response<Body> {
+    static CATALOGUE: OnceLock<String> = OnceLock::new();
+    let json = CATALOGUE.get_or_init(|| {
+        let operations: Vec<Value> = operations().map(describe).collect();
+        json!({ "data": { "operations": operations } }).to_string()
+    });
+    let mut response = raw_json(200, json.clone());
+    let headers = response.headers_mut();
+    let caching = HeaderValue::from_static("public, max-age=300, stale-while-revalidate=3600");
+    headers.insert(header::CACHE_CONTROL, caching);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+fn describe(operation: &Operation) -> Value {
+    let mut described = json!({
+        "id": operation.id,
+        "summary": operation.summary,
+        "description": operation.text(),
+        "http": { "method": operation.method.as_str(), "path": operation.path },
+    });
+    if let Some(cli) = operation.cli {
+        described["cli"] = json!({ "command": cli.command });
+    }
+    if let Some(tool) = &operation.mcp {
+        described["mcp"] = describe_tool(operation, tool);
+    }
+    described
+}
+
+/// A tool as MCP lists it.
+pub(crate) fn describe_tool(operation: &Operation, tool: &Tool) -> Value {
+    let annotations = if tool.is_read_only {
+        json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
+    } else {
+        json!({ "destructiveHint": tool.is_destructive })
+    };
+    json!({
+        "name": tool.name,
+        "title": tool.title,
+        "description": operation.text(),
+        "annotations": annotations,
+        "inputSchema": operation.input_schema(),
+    })
+}
