@@ -22,9 +22,7 @@ use inngest_state::run_state::DeferStatus;
 use inngest_state::sqlite::Options as StoreOptions;
 use inngest_state::sqlite::bulk::Bulk;
 use inngest_state::trace::{Headers, LastCall, ResponseHead};
-use inngest_state::{
-    Admit, AttemptRecord, Change, Defer, FinishRun, StepOp, StepRecord, Transition, When,
-};
+use inngest_state::{Admit, AttemptRecord, Change, Defer, FinishRun, StepOp, StepRecord, Transition, When};
 
 const APPS: u64 = 5;
 const FUNCTIONS: u64 = 50;
@@ -162,7 +160,8 @@ impl History {
             deadline: None,
             cancel_on: Vec::new(),
         };
-        let mut changes = vec![Change::PutEvent(Box::new(self.event(event, &name, EventBody::Stored(body.into()), at)), vec![admit])];
+        let mut changes =
+            vec![Change::PutEvent(Box::new(self.event(event, &name, EventBody::Stored(body.into()), at)), vec![admit])];
         let started_at = Millis(at.0 + 2 + i64::try_from(dice >> 32).unwrap_or_default() % 200);
         if is(1, 2) {
             let step = StepRef { id: StepId::from("asleep"), name: "asleep".into() };
@@ -181,13 +180,16 @@ impl History {
             }
         }
         if is(50, 5) {
-            changes.push(Change::PutDefer(run, Box::new(Defer {
-                id: StepId::from("later"),
-                function: "app-0-fn-0".into(),
-                input: self.value.clone(),
-                meta: None,
-                status: DeferStatus::AfterRun,
-            })));
+            changes.push(Change::PutDefer(
+                run,
+                Box::new(Defer {
+                    id: StepId::from("later"),
+                    function: "app-0-fn-0".into(),
+                    input: self.value.clone(),
+                    meta: None,
+                    status: DeferStatus::AfterRun,
+                }),
+            ));
         }
         let status = match () {
             () if is(200, 6) => RunStatus::Failed,

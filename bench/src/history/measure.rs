@@ -62,7 +62,9 @@ impl Reads {
             ..page()
         })
         .await?;
-        for status in [RunStatus::Failed, RunStatus::Cancelled, RunStatus::Running, RunStatus::Skipped, RunStatus::Completed] {
+        for status in
+            [RunStatus::Failed, RunStatus::Cancelled, RunStatus::Running, RunStatus::Skipped, RunStatus::Completed]
+        {
             let name = status.as_str();
             self.list(&format!("runs: {name}"), |_| RunFilter { statuses: vec![status], ..page() }).await?;
             self.list(&format!("runs: {name} of a function"), |reads| RunFilter {
@@ -152,7 +154,8 @@ impl Reads {
             ..any()
         })
         .await?;
-        self.count("count runs: started within 3 days", |reads| RunFilter { started: reads.hours(72), ..any() }).await?;
+        self.count("count runs: started within 3 days", |reads| RunFilter { started: reads.hours(72), ..any() })
+            .await?;
         self.count("count runs: Failed, ended within 3 days", |reads| RunFilter {
             ended: reads.hours(72),
             statuses: vec![RunStatus::Failed],
@@ -186,12 +189,18 @@ impl Reads {
         let filters: [(&str, Filter<'_>); 5] = [
             ("newest", Box::new(|_| page())),
             ("3 days", Box::new(|reads| window(reads, page()))),
-            ("3 days, the server's too", Box::new(|reads| EventFilter { include_internal: true, ..window(reads, page()) })),
+            (
+                "3 days, the server's too",
+                Box::new(|reads| EventFilter { include_internal: true, ..window(reads, page()) }),
+            ),
             ("a rare name", Box::new(|_| named("shop/rare"))),
-            ("3 days of a name", Box::new(|reads| {
-                let name = event_name(reads.roll() % FUNCTIONS);
-                window(reads, named(&name))
-            })),
+            (
+                "3 days of a name",
+                Box::new(|reads| {
+                    let name = event_name(reads.roll() % FUNCTIONS);
+                    window(reads, named(&name))
+                }),
+            ),
         ];
         for (name, filter) in &filters {
             self.time(&format!("events: {name}"), async |reads| {
@@ -245,7 +254,11 @@ impl Reads {
     }
 
     /// Measures a read many times, and prints a line.
-    async fn time(&mut self, name: &str, mut read: impl AsyncFnMut(&mut Self) -> Result<u64, StoreError>) -> Result<()> {
+    async fn time(
+        &mut self,
+        name: &str,
+        mut read: impl AsyncFnMut(&mut Self) -> Result<u64, StoreError>,
+    ) -> Result<()> {
         let (mut times, mut rows) = (Vec::with_capacity(self.repetitions), 0);
         for _ in 0..self.repetitions {
             self.own = None;

@@ -11,6 +11,7 @@ mod dev;
 mod error;
 mod events;
 mod finish;
+mod function_config;
 mod guard;
 mod health;
 mod home;

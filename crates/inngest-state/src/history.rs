@@ -297,6 +297,8 @@ pub trait History: Send + Sync + 'static {
     async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError>;
     /// Notes about one run and its steps, in the order in which they were reported.
     async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError>;
+    /// The event that has taken a key of idempotency of a function, as long as the key counts.
+    async fn keyed_event(&self, function: FunctionId, key: String) -> Result<Option<EventId>, StoreError>;
     /// Events that started no run, newest first.
     async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError>;
     /// Events that wait for others before they start a run, newest first.

@@ -166,7 +166,8 @@ async fn accept(api: &Api, key: &str, headers: &HeaderMap, body: Body) -> Result
     Ok(ids)
 }
 
-fn parse_body(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, Refused> {
+/// The events of a body, checked and with their ids.
+pub(crate) fn parse_body(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, Refused> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let form = parse::Form {
         lines: text("content-type").is_some_and(|kind| kind.starts_with("application/x-ndjson")),

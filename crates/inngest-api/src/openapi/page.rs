@@ -92,7 +92,11 @@ fn kind(schema: &Value) -> String {
         return format!("list of {}", kind(&schema["items"]));
     }
     if let Some(choices) = schema["enum"].as_array() {
-        return choices.iter().map(|choice| format!("<code>{}</code>", escape(text(choice)))).collect::<Vec<_>>().join(" ");
+        return choices
+            .iter()
+            .map(|choice| format!("<code>{}</code>", escape(text(choice))))
+            .collect::<Vec<_>>()
+            .join(" ");
     }
     escape(text(&schema["type"]))
 }

@@ -104,10 +104,7 @@ pub(super) fn timing(tried: &Try) -> Vec<SpanMetadata> {
     let whole = json!({
         "queue_delay_ms": delay, "system_latency_ms": 0, "total_inngest_ms": delay, "network_total_ms": total,
     });
-    vec![
-        computed("request", "inngest.http.timing", http, ended),
-        computed("request", "inngest.timing", whole, ended),
-    ]
+    vec![computed("request", "inngest.http.timing", http, ended), computed("request", "inngest.timing", whole, ended)]
 }
 
 fn computed(scope: &str, kind: &str, values: Value, updated_at: Millis) -> SpanMetadata {
@@ -143,7 +140,9 @@ fn fold<'a>(notes: impl Iterator<Item = &'a Metadata>) -> Vec<SpanMetadata> {
 fn apply(values: &mut Map<String, Value>, note: &Metadata) {
     let reported: Value = serde_json::from_slice(&note.values).unwrap_or_default();
     match (&*note.op, reported) {
-        ("delete", Value::Array(keys)) => keys.iter().filter_map(Value::as_str).for_each(|key| drop(values.remove(key))),
+        ("delete", Value::Array(keys)) => {
+            keys.iter().filter_map(Value::as_str).for_each(|key| drop(values.remove(key)))
+        }
         ("delete", Value::Object(keys)) => keys.keys().for_each(|key| drop(values.remove(key))),
         ("set", Value::Object(reported)) => *values = reported,
         (op, Value::Object(reported)) => {

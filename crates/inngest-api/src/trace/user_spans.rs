@@ -139,12 +139,7 @@ fn place(span: &UserSpan) -> Place {
     }
 }
 
-fn shown(
-    spans: &[&UserSpan],
-    children: &HashMap<Option<usize>, Vec<usize>>,
-    notes: &Notes<'_>,
-    place: usize,
-) -> Span {
+fn shown(spans: &[&UserSpan], children: &HashMap<Option<usize>, Vec<usize>>, notes: &Notes<'_>, place: usize) -> Span {
     const NANOS_PER_MS: i64 = 1_000_000;
     let user = spans[place];
     let status = if user.failed { SpanStatus::Failed } else { SpanStatus::Completed };

@@ -90,7 +90,8 @@ pub(super) struct Parts {
 impl Parts {
     /// Shares the members of an object out. None may be left over.
     pub(super) fn of(operation: &Operation, arguments: &RawValue) -> Result<Self, Error> {
-        let members: Members<'_> = body::object(arguments.get().as_bytes()).map_err(|error| Error::unreadable(quoted(&error)))?;
+        let members: Members<'_> =
+            body::object(arguments.get().as_bytes()).map_err(|error| Error::unreadable(quoted(&error)))?;
         let mut parts = Self::default();
         for (name, value) in members.0 {
             let known = operation.arguments().find(|known| is_called(known, &name));

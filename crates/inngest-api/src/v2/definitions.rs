@@ -29,7 +29,9 @@ pub(super) async fn app(api: &Api, name: &str) -> Result<Option<Arc<App>>, Store
 pub(super) async fn function(api: &Api, app: &App, name: &str) -> Result<Option<Arc<Function>>, StoreError> {
     let registry = api.engine.registry();
     for name in spellings(name) {
-        if let Some(function) = registry.functions().find(|known| known.archived_at.is_none() && is_called(known, app, &name)) {
+        if let Some(function) =
+            registry.functions().find(|known| known.archived_at.is_none() && is_called(known, app, &name))
+        {
             return Ok(Some(Arc::clone(function)));
         }
     }

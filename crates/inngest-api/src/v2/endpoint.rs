@@ -8,7 +8,6 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::arguments;
@@ -198,7 +197,3 @@ fn reply<R: Success>(result: Result<R, Error>) -> Response<Body> {
         Err(error) => error.into_response(),
     }
 }
-
-/// A type for what has no reply but errors.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) enum Never {}

@@ -3,12 +3,18 @@
 //! [`table`] is the only list of what there is: a route that is not in it does not exist, and what describes the API is
 //! made from it.
 
+mod account;
+mod apps;
 mod arguments;
 mod catalogue;
+mod cloud_only;
 mod definitions;
 mod describe;
 mod endpoint;
 mod error;
+mod events;
+mod functions;
+mod invoke;
 mod runs;
 mod wire;
 
@@ -36,7 +42,9 @@ pub(crate) use error::Error;
 static TABLE: LazyLock<Vec<Endpoint>> = LazyLock::new(table);
 
 fn table() -> Vec<Endpoint> {
-    runs::endpoints()
+    let parts =
+        [account::endpoints(), apps::endpoints(), functions::endpoints(), runs::endpoints(), cloud_only::endpoints()];
+    parts.into_iter().flatten().collect()
 }
 
 /// Everything that v2 offers.
@@ -56,12 +64,7 @@ pub(crate) async fn call(api: &Api, headers: &HeaderMap, id: &str, arguments: &R
     (status, body.unwrap_or_default())
 }
 
-fn answer(
-    api: &Api,
-    headers: &HeaderMap,
-    id: &str,
-    arguments: &RawValue,
-) -> Result<(&'static Endpoint, Asked), Error> {
+fn answer(api: &Api, headers: &HeaderMap, id: &str, arguments: &RawValue) -> Result<(&'static Endpoint, Asked), Error> {
     let endpoint = TABLE.iter().find(|endpoint| endpoint.operation.id == id);
     let endpoint = endpoint.ok_or_else(|| Error::not_found(format!("There is no operation {id}")))?;
     if !api.auth.accepts(headers) {

@@ -140,9 +140,7 @@ impl Limit {
         match asked.map(usize::try_from) {
             None | Some(Ok(0)) => Ok(self.default),
             Some(Err(_)) => Err(Error::bad_field("Limit must be at least 1")),
-            Some(Ok(limit)) if limit > self.max => {
-                Err(Error::bad_field(format!("Limit cannot exceed {}", self.max)))
-            }
+            Some(Ok(limit)) if limit > self.max => Err(Error::bad_field(format!("Limit cannot exceed {}", self.max))),
             Some(Ok(limit)) => Ok(limit),
         }
     }
@@ -248,6 +246,15 @@ impl<T: JsonSchema> JsonSchema for Object<T> {
         T::json_schema(generator)
     }
 }
+
+/// What there is no reply of.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) enum Never {}
+
+/// No parameters, or a body that says nothing.
+#[derive(Clone, Copy, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// Stored JSON as it stands; what is none is shown as text.
 pub(super) fn raw(json: &[u8]) -> Box<RawValue> {

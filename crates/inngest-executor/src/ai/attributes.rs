@@ -9,7 +9,10 @@ const NUMBERS: [(&str, &[&str]); 12] = [
     ("output_tokens", &["gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"]),
     ("total_tokens", &["gen_ai.usage.total_tokens", "llm.usage.total_tokens"]),
     ("cache_read_tokens", &["gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"]),
-    ("cache_creation_tokens", &["gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens"]),
+    (
+        "cache_creation_tokens",
+        &["gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens"],
+    ),
     ("reasoning_tokens", &["gen_ai.usage.reasoning.output_tokens"]),
     ("temperature", &["gen_ai.request.temperature"]),
     ("top_p", &["gen_ai.request.top_p"]),

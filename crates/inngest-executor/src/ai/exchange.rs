@@ -38,7 +38,8 @@ impl<'a> Members<'a> {
 
     /// The text of one member of each object in a list.
     fn texts(&self, list: &str, name: &str) -> Vec<String> {
-        let items: Vec<&RawValue> = self.0.get(list).and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default();
+        let items: Vec<&RawValue> =
+            self.0.get(list).and_then(|json| serde_json::from_str(json.get()).ok()).unwrap_or_default();
         items.iter().filter_map(|item| Members::of(item.get().as_bytes()).text(&[name])).collect()
     }
 }
@@ -74,7 +75,8 @@ pub(crate) fn answered(values: &mut Map<String, Value>, body: &[u8]) {
     let tokens = |names: &[&str]| usage.number(names);
     let none = || Some(Number::from(0));
     let asked = tokens(&["input_tokens", "prompt_tokens", "promptTokenCount", "inputTokens"]).or_else(none);
-    let answered = tokens(&["output_tokens", "completion_tokens", "candidatesTokenCount", "outputTokens"]).or_else(none);
+    let answered =
+        tokens(&["output_tokens", "completion_tokens", "candidatesTokenCount", "outputTokens"]).or_else(none);
     let read = tokens(&["cache_read_input_tokens", "cachedContentTokenCount", "cacheReadInputTokens"]);
     let reasoning = tokens(&["thoughtsTokenCount"]).or_else(|| output.number(&["reasoning_tokens"]));
     put(values, "input_tokens", asked);
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_is_not_as_expected_is_left_out() {
-        let expected = json!({ "request_model": "", "operation_name": "embeddings", "input_tokens": 0, "output_tokens": 0 });
+        let expected =
+            json!({ "request_model": "", "operation_name": "embeddings", "input_tokens": 0, "output_tokens": 0 });
         for odd in [json!([1]), json!("x"), json!({ "model": 1, "usage": [], "choices": { "a": 1 }, "seed": "x" })] {
             check("/v1/embeddings", &odd, &odd, &expected);
         }

@@ -80,14 +80,8 @@ mod tests {
         };
         let jobs = [job(&reports[1])];
         let reply = Reply::Ops(reports.clone());
-        let response = SdkResponse {
-            status: 206,
-            headers: Arc::default(),
-            version: 1,
-            no_retry: false,
-            retry_at: None,
-            reply,
-        };
+        let response =
+            SdkResponse { status: 206, headers: Arc::default(), version: 1, no_retry: false, retry_at: None, reply };
         let gateways = Gateways::default();
         assert!(gateways.keep(&response, &[]).is_empty(), "the answer was refused");
         assert_eq!(gateways.keep(&response, &jobs), [jobs[0].id]);

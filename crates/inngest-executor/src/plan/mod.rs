@@ -117,8 +117,7 @@ pub fn plan(planning: &Planning<'_>, outcome: &Result<SdkResponse, CallError>) -
         Err(error) => {
             let answer = Answer { of_call: true, response: error.response().cloned(), ..Answer::default() };
             let error = ServerError::of_call(error).into_function_error();
-            return Draft::new(planning, answer, Block::inherited(planning))
-                .attempt_failed(Failure::new(error));
+            return Draft::new(planning, answer, Block::inherited(planning)).attempt_failed(Failure::new(error));
         }
     };
     let answer = Answer {

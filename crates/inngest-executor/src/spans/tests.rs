@@ -30,7 +30,9 @@ fn export(span: &Value, attributes: &Value, belongs: bool) -> ExportTraceService
             Value::String(text) => json!({ "stringValue": text }),
             Value::Number(number) if number.is_f64() => json!({ "doubleValue": number }),
             Value::Number(number) => json!({ "intValue": number.to_string() }),
-            Value::Array(list) => json!({ "arrayValue": { "values": list.iter().map(|text| json!({ "stringValue": text })).collect::<Vec<_>>() } }),
+            Value::Array(list) => {
+                json!({ "arrayValue": { "values": list.iter().map(|text| json!({ "stringValue": text })).collect::<Vec<_>>() } })
+            }
             other => json!({ "boolValue": other }),
         };
         json!({ "key": key, "value": value })
@@ -63,7 +65,10 @@ fn a_span_says_where_it_belongs_and_what_it_did() {
         "sdk.app.id": "x", "sys.app.id": "x" });
     let Found { function, span, notes } = only(export(&json!({ "status": { "code": 2 } }), &attributes, true));
     assert_eq!(function, Some(FUNCTION.parse().unwrap()));
-    assert_eq!((span.run, span.id, span.parent), (run(), [0, 0, 0, 0, 0, 0, 0, 0xaa], Some([0, 0, 0, 0, 0, 0, 0, 0xbb])));
+    assert_eq!(
+        (span.run, span.id, span.parent),
+        (run(), [0, 0, 0, 0, 0, 0, 0, 0xaa], Some([0, 0, 0, 0, 0, 0, 0, 0xbb]))
+    );
     assert_eq!((span.step.as_ref().map(StepId::as_str), span.attempt), (Some("abc"), Some(2)));
     assert_eq!((&*span.name, span.failed), ("work", true));
     assert_eq!((span.started_ns, span.ended_ns), (1_800_000_000_000_000_000, 1_800_000_000_002_500_000));
@@ -107,10 +112,8 @@ fn models_and_requests_are_noted() {
         "http.request.method": "POST", "url.full": "https://api.openai.com/v1/chat?key=SECRET",
         "http.response.status_code": 200, "http.response.header.content-type": ["application/json"] });
     let Found { notes, .. } = only(export(&json!({}), &attributes, true));
-    let shown: Vec<(&str, &str, Value)> = notes
-        .iter()
-        .map(|note| (&*note.scope, &*note.kind, serde_json::from_slice(&note.values).unwrap()))
-        .collect();
+    let shown: Vec<(&str, &str, Value)> =
+        notes.iter().map(|note| (&*note.scope, &*note.kind, serde_json::from_slice(&note.values).unwrap())).collect();
     let ai = json!({ "request_model": "gpt-4o", "input_tokens": 5, "output_tokens": 1, "latency_ms": 2.5 });
     let http = json!({ "method": "POST", "domain": "api.openai.com", "path": "/v1/chat", "response_status": 200,
         "response_content_type": "application/json" });

@@ -67,7 +67,10 @@ mod tests {
         for (text, shown) in [
             ("async.data.id == event.data.id", r#"async.data.id == "w1""#),
             ("event.data.n > 1 && async.event.data.n == event.data.missing", r#"3 > 1 && async.event.data.n == null"#),
-            ("\"ü\" == async.data.x || event.data.id.startsWith(\"w\")", r#""ü" == async.data.x || "w1".startsWith("w")"#),
+            (
+                "\"ü\" == async.data.x || event.data.id.startsWith(\"w\")",
+                r#""ü" == async.data.x || "w1".startsWith("w")"#,
+            ),
             ("async.data.x in event.data.list", r#"async.data.x in [1,"x"]"#),
             ("has(event.data.id) && event . data . n == 3", "has(event.data.id) && 3 == 3"),
             ("\"event.data.id\" == async.data.id", r#""event.data.id" == async.data.id"#),

@@ -19,6 +19,7 @@ mod open;
 mod query;
 mod read;
 mod read_flow;
+mod read_keys;
 mod records;
 mod render;
 mod singletons;
@@ -227,6 +228,11 @@ impl History for SqliteStore {
 
     async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
         self.readers.read(move |db| db.metadata(run)).await
+    }
+
+    async fn keyed_event(&self, function: FunctionId, key: String) -> Result<Option<EventId>, StoreError> {
+        let now = self.clock.now();
+        self.readers.read(move |db| db.keyed_event(function, &key, now)).await
     }
 
     async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {

@@ -14,6 +14,7 @@ use crate::Api;
 use crate::v2::definitions::{self, existing};
 use crate::v2::endpoint::{Call, Endpoint};
 use crate::v2::error::Error;
+use crate::v2::events::parse_id;
 use crate::v2::wire::{Limit, Many, TimeRange, Timestamp};
 
 const LIMIT: Limit = Limit { default: 20, max: 100 };
@@ -143,7 +144,7 @@ async fn of_function(Call { api, parameters, .. }: Call<OfFunction>) -> Result<M
 }
 
 async fn of_event(Call { api, parameters, .. }: Call<OfEvent>) -> Result<Many<FunctionRun>, Error> {
-    let event = parameters.event_id.parse().map_err(|_| Error::bad_field("Event ID must be a valid ULID"))?;
+    let event = parse_id(&parameters.event_id)?;
     let limit = LIMIT_OF_EVENT.of(parameters.limit)?;
     let cursor = parameters.cursor.as_deref().map(|text| from_cursor(text, RunTime::Queued)).transpose()?;
     let filter = RunFilter { event: Some(event), cursor, limit: limit + 1, ..RunFilter::default() };
@@ -169,7 +170,8 @@ async fn functions(api: &Api, apps: &[String], names: &[String]) -> Result<Vec<F
 async fn list(api: &Api, functions: Option<Vec<FunctionId>>, asked: Filter) -> Result<Many<FunctionRun>, Error> {
     let status = |text: &String| Status::parse(text).ok_or_else(|| Error::bad_field("Status is invalid"));
     let statuses = asked.status.iter().map(status).collect::<Result<_, _>>()?;
-    let between = Between { after: time("from", asked.from.as_deref())?, before: time("until", asked.until.as_deref())? };
+    let between =
+        Between { after: time("from", asked.from.as_deref())?, before: time("until", asked.until.as_deref())? };
     let range = between.after.zip(between.before);
     if range.is_some_and(|(from, until)| from >= until) {
         return Err(Error::bad_field("from must be before until"));
@@ -221,7 +223,7 @@ fn time_field(text: Option<&str>) -> Result<RunTime, Error> {
     }
 }
 
-fn time(name: &str, text: Option<&str>) -> Result<Option<Millis>, Error> {
+pub(in crate::v2) fn time(name: &str, text: Option<&str>) -> Result<Option<Millis>, Error> {
     let Some(text) = text else { return Ok(None) };
     let refused = |_| Error::bad_field(format!("{name} must be an RFC 3339 timestamp, such as 2026-01-02T03:04:05Z"));
     let date = OffsetDateTime::parse(text, &Rfc3339).map_err(refused)?;

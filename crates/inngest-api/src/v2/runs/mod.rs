@@ -1,6 +1,9 @@
 //! Runs: what they are, and which there are.
 
-mod list;
+pub(super) mod change;
+pub(super) mod list;
+mod scores;
+mod trace;
 
 use std::collections::HashMap;
 
@@ -27,6 +30,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .tool("get_run", "Get run"),
     ];
     endpoints.extend(list::endpoints());
+    endpoints.extend(change::endpoints());
+    endpoints.extend([trace::endpoint(), scores::endpoint()]);
     endpoints.into_iter().map(|endpoint| endpoint.group("Runs")).collect()
 }
 
@@ -218,9 +223,13 @@ fn output(run: &RunRecord) -> Option<Box<RawValue>> {
         members.retain(|name, _| matches!(name.as_str(), "name" | "message" | "stack" | "cause"));
         return RawValue::from_string(Value::Object(members).to_string()).ok();
     }
-    let output = raw(run.output.as_ref().filter(|_| run.status != RunStatus::Cancelled)?);
-    if output.get().starts_with('{') {
-        return Some(output);
+    as_object(raw(run.output.as_ref().filter(|_| run.status != RunStatus::Cancelled)?))
+}
+
+/// What is no object is the member `data` of one.
+fn as_object(json: Box<RawValue>) -> Option<Box<RawValue>> {
+    if json.get().starts_with('{') {
+        return Some(json);
     }
-    RawValue::from_string(format!("{{\"data\":{output}}}")).ok()
+    RawValue::from_string(format!("{{\"data\":{json}}}")).ok()
 }

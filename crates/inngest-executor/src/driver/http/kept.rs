@@ -44,7 +44,8 @@ const OF_ONE_REPLY: [&str; 18] = [
     "x-response-time",
 ];
 /// Headers by which a platform names a reply, or parts of their names: of interest only when the reply is an error.
-const NAMES_OF_A_REPLY: [&str; 7] = ["cf-ray", "request-id", "requestid", "trace-id", "trace-context", "vercel-id", "cf-id"];
+const NAMES_OF_A_REPLY: [&str; 7] =
+    ["cf-ray", "request-id", "requestid", "trace-id", "trace-context", "vercel-id", "cf-id"];
 
 /// The headers of earlier replies.
 #[derive(Default)]

@@ -70,7 +70,14 @@ impl HttpExecutor {
     /// With a signing key every request is signed.
     #[must_use]
     pub fn new(client: HttpClient, clock: Arc<dyn Clock>, signing_key: Option<SigningKey>) -> Self {
-        Self { client, targets: Targets::default(), kept: Kept::default(), clock, signing_key, timeout: limits::SDK_REQUEST_TIMEOUT }
+        Self {
+            client,
+            targets: Targets::default(),
+            kept: Kept::default(),
+            clock,
+            signing_key,
+            timeout: limits::SDK_REQUEST_TIMEOUT,
+        }
     }
 
     /// Another time for a call than [`limits::SDK_REQUEST_TIMEOUT`].
@@ -93,7 +100,8 @@ impl HttpExecutor {
         }
         let call = Call { method: Method::POST, uri, headers, body, redirects: Redirects::Sdk };
         let answer = self.client.call(&call).await?;
-        let head = ResponseHead { status: answer.status.as_u16(), headers: self.kept.of(answer.status, &answer.headers) };
+        let head =
+            ResponseHead { status: answer.status.as_u16(), headers: self.kept.of(answer.status, &answer.headers) };
         if let Err(BodyError::Broken(error)) = &answer.body {
             return Err(CallError::Reset(causes(error), Some(head)));
         }

@@ -1,0 +1,200 @@
+//! Apps.
+
+use std::collections::HashMap;
+
+use http::Method;
+use inngest_core::{App as Registered, AppId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::definitions;
+use super::endpoint::{Call, Endpoint};
+use super::error::Error;
+use super::wire::{Limit, Many, Never, One, Timestamp};
+
+pub(super) const LIMIT: Limit = Limit { default: 20, max: 100 };
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let endpoints = [
+        Endpoint::get("GetApps", "/apps", "Lists apps", list)
+            .describe("Lists the apps that are registered, or those that were removed.")
+            .cli("get-apps")
+            .tool("get_apps", "Get apps"),
+        Endpoint::get("GetApp", "/apps/{appId}", "Gets an app", get)
+            .error(404, "There is no such app.")
+            .cli("get-app")
+            .tool("get_app", "Get app"),
+        Endpoint::send("SyncApp", Method::POST, "/apps/{appId}/syncs", "Asks an app for its functions", sync)
+            .cli("sync-app")
+            .cloud_only(),
+    ];
+    endpoints.into_iter().map(|endpoint| endpoint.group("Apps")).collect()
+}
+
+/// An app: some functions that are served together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct App {
+    /// The id that its SDK has for it; its UUID as long as it has not answered.
+    id: String,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// How it is reached.
+    method: AppMethod,
+    /// Its own version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_version: Option<String>,
+    /// When it was registered for the first time.
+    created_at: Timestamp,
+    /// Whether it was removed.
+    is_archived: bool,
+    /// When it was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<Timestamp>,
+    /// How many functions it has.
+    function_count: usize,
+    /// What it told when it was asked last.
+    latest_sync: Sync,
+}
+
+/// How an app is reached.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(dead_code, reason = "what clients must be ready for")]
+enum AppMethod {
+    /// By HTTP.
+    Serve,
+    /// By a connection that it has opened.
+    Connect,
+    /// By its own HTTP API.
+    Api,
+}
+
+/// What an app told when it was asked last.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AppSync")]
+struct Sync {
+    /// Whether it can be used.
+    status: SyncStatus,
+    /// Language of its SDK.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sdk_language: String,
+    /// Version of its SDK.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sdk_version: String,
+    /// What serves it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    framework: String,
+    /// Where it is reached.
+    url: String,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Its own version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_version: Option<String>,
+}
+
+/// Whether an app can be used.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "AppSyncStatus")]
+enum SyncStatus {
+    Pending,
+    Success,
+    Error,
+}
+
+/// Which apps.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct List {
+    /// Those that were removed instead of those that are there.
+    #[serde(default)]
+    archived: bool,
+    /// From where the list goes on: `page.cursor` of the reply before.
+    cursor: Option<String>,
+    /// How many apps at most: 20 unless said otherwise.
+    #[schemars(range(min = 0, max = 100))]
+    limit: Option<i32>,
+}
+
+/// Which app.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    /// The id that its SDK has for it, or its UUID.
+    pub(super) app_id: String,
+}
+
+/// Where an app is to be asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct SyncRequest {
+    /// Where it is served.
+    url: Option<String>,
+}
+
+async fn list(Call { api, parameters, .. }: Call<List>) -> Result<Many<App>, Error> {
+    let limit = LIMIT.of(parameters.limit)?;
+    let after: Option<AppId> = cursor(parameters.cursor.as_deref())?;
+    let mut apps = api.engine.history().apps().await?;
+    apps.retain(|app| app.archived_at.is_some() == parameters.archived && after.is_none_or(|after| app.id > after));
+    apps.sort_unstable_by_key(|app| app.id);
+    let more = apps.len() > limit;
+    apps.truncate(limit);
+    let cursor = apps.last().filter(|_| more).map(|app| app.id.to_string());
+    let mut counts: HashMap<AppId, usize> = HashMap::new();
+    for function in api.engine.registry().functions().filter(|function| function.archived_at.is_none()) {
+        *counts.entry(function.app).or_default() += 1;
+    }
+    let shown = apps.iter().map(|app| render(app, counts.get(&app.id).copied().unwrap_or(0)));
+    Ok(Many::page(&api, shown.collect(), limit, cursor))
+}
+
+async fn get(Call { api, parameters, .. }: Call<Named>) -> Result<One<App>, Error> {
+    let app = definitions::app(&api, &parameters.app_id).await?.ok_or_else(|| Error::not_found("App not found"))?;
+    let registry = api.engine.registry();
+    let functions = registry.functions().filter(|function| function.app == app.id && function.archived_at.is_none());
+    Ok(One::of(&api, render(&app, functions.count())))
+}
+
+async fn sync(Call { parameters, body, .. }: Call<Named, SyncRequest>) -> Result<One<Never>, Error> {
+    let asked = body.url.unwrap_or(parameters.app_id);
+    Err(Error::not_implemented(format!(
+        "This server does not ask apps when told to: let the app of {asked:?} register itself, by a PUT to where it is served"
+    )))
+}
+
+/// The last one of the page before, by its UUID.
+pub(super) fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Error> {
+    text.map(str::parse).transpose().map_err(|_| Error::bad_field("Cursor is invalid"))
+}
+
+fn render(app: &Registered, function_count: usize) -> App {
+    let is_known = !app.name.is_empty();
+    App {
+        id: if is_known { app.name.to_string() } else { app.id.to_string() },
+        name: is_known.then(|| app.name.to_string()),
+        method: if app.url.starts_with("ws") { AppMethod::Connect } else { AppMethod::Serve },
+        app_version: app.app_version.clone(),
+        created_at: Timestamp(app.created_at),
+        is_archived: app.archived_at.is_some(),
+        archived_at: app.archived_at.map(Timestamp),
+        function_count,
+        latest_sync: Sync {
+            status: match (&app.error, is_known) {
+                (Some(_), _) => SyncStatus::Error,
+                (None, true) => SyncStatus::Success,
+                (None, false) => SyncStatus::Pending,
+            },
+            sdk_language: app.sdk_language.clone(),
+            sdk_version: app.sdk_version.clone(),
+            framework: app.framework.clone(),
+            url: app.url.to_string(),
+            error: app.error.clone(),
+            app_version: app.app_version.clone(),
+        },
+    }
+}
