@@ -3,6 +3,7 @@
 //!
 //! Pure: no clock, no IO. The current time, where it matters, is a parameter.
 
+pub mod cases;
 pub mod cron;
 pub mod date;
 pub mod duration;
