@@ -1,5 +1,6 @@
 //! The command line: flags come from the table of options, and mistakes are explained as the Go CLI does.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,13 +8,12 @@ use std::process::ExitCode;
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use inngest_config::spec::{self, DEV, Kind, NOT_FLAGS_OF_DEV, Spec, variable};
+use inngest_config::spec::{DEV, Kind, NOT_FLAGS_OF_DEV, Spec, variable};
+
+use crate::flags;
 
 /// An unknown command.
 const EXIT_UNKNOWN_COMMAND: u8 = 3;
-
-/// Long flags that the table of options does not list for `dev`.
-const GLOBALS: [&str; 3] = ["version", "help", "config"];
 
 pub(crate) fn command() -> Command {
     Command::new("inngest")
@@ -32,9 +32,25 @@ pub(crate) fn command() -> Command {
                 .help("trace, debug, info, warn or error. LOG_LEVEL in the environment counts more. [default: info]"),
         )
         .subcommand(dev())
-        .subcommand(crate::explain::command())
+        .subcommand(crate::runs::command())
+        .subcommand(crate::events::command())
         .subcommand(crate::functions::command())
-        .subcommand(Command::new("version").about("Print the version."))
+        .subcommand(crate::explain::command())
+        .subcommand(crate::expr::command())
+        .subcommand(crate::cron::command())
+        .subcommand(crate::ping::command())
+        .subcommand(crate::doctor::command())
+        .subcommand(crate::completion::command())
+        .subcommand(crate::completion::man_command())
+        .subcommand(alpha())
+        .subcommand(
+            Command::new("version").about("Print the version.").after_help(flags::examples(&["inngest version"])),
+        )
+}
+
+/// Where the Go CLI has some of the commands.
+fn alpha() -> Command {
+    Command::new("alpha").hide(true).subcommand_required(true).subcommand(crate::doctor::command())
 }
 
 fn dev() -> Command {
@@ -42,7 +58,13 @@ fn dev() -> Command {
         .about("Run the development server.")
         .after_help(
             "Every option is also a key of inngest.json, .yaml or .toml, and a variable INNGEST_<NAME>.\n\
-             Flags count more than variables, and those more than files.",
+             Flags count more than variables, and those more than files.\n\n"
+                .to_owned()
+                + &flags::examples(&[
+                    "inngest dev",
+                    "inngest dev --demo",
+                    "inngest dev -u http://localhost:3000/api/inngest --no-discovery --persist",
+                ]),
         )
         .arg(Arg::new("config").long("config").value_name("FILE").help("Read options from this file."));
     for spec in DEV.iter().filter(|spec| !NOT_FLAGS_OF_DEV.contains(&spec.name)) {
@@ -95,7 +117,16 @@ pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, Vec<String>)> {
 /// Long flags may be written with one dash, as Go programs allow: `-port 8288`. Text that is no UTF-8 is left
 /// to the parser, which refuses it.
 pub(crate) fn normalise(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = arguments.map(|argument| two_dashes(&argument).unwrap_or(argument)).collect();
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let last = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    if arguments[..last].iter().any(|argument| flag_of_one_dash(argument).is_some()) {
+        let known = Flags::of(&command());
+        for argument in &mut arguments[..last] {
+            if let Some(flag) = flag_of_one_dash(argument).filter(|flag| known.is_long(flag)) {
+                *argument = format!("--{flag}").into();
+            }
+        }
+    }
     // The Go CLI's short form of `help`.
     if let Some(command) = arguments.get_mut(1).filter(|command| *command == "h") {
         *command = "help".into();
@@ -103,14 +134,46 @@ pub(crate) fn normalise(arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
     arguments
 }
 
-/// The argument with two dashes, if it is a long flag with one.
-fn two_dashes(argument: &OsStr) -> Option<OsString> {
-    let rest = argument.to_str()?.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-'))?;
+/// What may be a long flag that is written with one dash, and its value: `port=1` of `-port=1`.
+fn flag_of_one_dash(argument: &OsStr) -> Option<&str> {
+    let rest = argument.to_str()?.strip_prefix('-').filter(|rest| rest.len() > 1)?;
     let name = rest.split('=').next().unwrap_or(rest);
-    let is_long = GLOBALS.contains(&name) || spec::find(name).is_some();
-    // `-p8288` is a short flag with its value. What begins like no short flag is a long one that nobody knows.
-    let is_short = rest.starts_with(['h', 'l', 'v']) || DEV.iter().any(|spec| spec.short == rest.chars().next());
-    (is_long || !is_short).then(|| format!("--{rest}").into())
+    // Texts that begin with a dash may be values: numbers, expressions.
+    let is_flag = name.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_flag.then_some(rest)
+}
+
+/// The flags of all commands.
+#[derive(Default)]
+struct Flags {
+    long: BTreeSet<String>,
+    short: BTreeSet<char>,
+}
+
+impl Flags {
+    fn of(command: &Command) -> Self {
+        let mut flags = Self::default();
+        flags.long.extend(["help".to_owned()]);
+        flags.short.extend(['h']);
+        flags.add(command);
+        flags
+    }
+
+    fn add(&mut self, command: &Command) {
+        for arg in command.get_arguments() {
+            self.long.extend(arg.get_long().map(str::to_owned));
+            self.long.extend(arg.get_all_aliases().into_iter().flatten().map(str::to_owned));
+            self.short.extend(arg.get_short());
+        }
+        command.get_subcommands().for_each(|command| self.add(command));
+    }
+
+    /// `-p8288` is a short flag with its value. What begins like no short flag is a long one that nobody knows.
+    fn is_long(&self, flag: &str) -> bool {
+        let name = flag.split('=').next().unwrap_or(flag);
+        self.long.contains(name) || flag.chars().next().is_none_or(|first| !self.short.contains(&first))
+    }
 }
 
 /// Says what is wrong with a command line, and returns the exit code for it.
@@ -122,7 +185,9 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::InvalidSubcommand => {
-            err(&format!("No help topic for '{}'\n", context(ContextKind::InvalidSubcommand)));
+            let close = context(ContextKind::SuggestedSubcommand);
+            let hint = if close.is_empty() { close } else { format!("Did you mean '{close}'?\n") };
+            err(&format!("No help topic for '{}'\n{hint}", context(ContextKind::InvalidSubcommand)));
             ExitCode::from(EXIT_UNKNOWN_COMMAND)
         }
         ErrorKind::UnknownArgument => {

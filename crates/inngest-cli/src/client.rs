@@ -5,20 +5,33 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 use serde_json::Value;
-use ureq::http::{HeaderValue, Method, Request};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request};
 
-use crate::{args, log};
+use crate::args;
+use crate::output::plain;
 
 /// Where a dev server is unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:8288";
 const SIGNING_KEY: &str = "INNGEST_SIGNING_KEY";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Entries that a server lists at a time.
+const PAGE: usize = 100;
 
 /// The server that a command asks.
 pub(crate) struct Server {
-    url: String,
+    pub(crate) url: String,
     agent: ureq::Agent,
 }
+
+/// What a server answered.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+/// What a command tells: to programs and to people.
+pub(crate) type Told = (Value, String);
 
 /// Why there is no answer.
 struct Refusal {
@@ -43,12 +56,17 @@ pub(crate) fn url() -> Arg {
         .help(format!("The server to ask. [default: {DEFAULT_URL}] [env: INNGEST_BASE_URL]"))
 }
 
-/// Runs a command: prints what it tells, as JSON if that was asked for, or why it failed.
+/// Runs a command that asks a server.
 pub(crate) fn answer(
     matches: &ArgMatches,
-    command: impl FnOnce(&ArgMatches, &Server) -> Result<(Value, String), String>,
+    command: impl FnOnce(&ArgMatches, &Server) -> Result<Told, String>,
 ) -> ExitCode {
-    match command(matches, &Server::of(innermost(matches))) {
+    tell(matches, command(matches, &Server::of(innermost(matches))))
+}
+
+/// Prints what a command tells, as JSON if that was asked for, or why it failed.
+pub(crate) fn tell(matches: &ArgMatches, told: Result<Told, String>) -> ExitCode {
+    match told {
         Ok((answer, _)) if matches.get_one("json").copied().unwrap_or(false) => {
             args::out(&format!("{answer}\n"));
             ExitCode::SUCCESS
@@ -65,63 +83,175 @@ pub(crate) fn answer(
 }
 
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
-    matches.subcommand().map_or(matches, |(_, inner)| inner)
+    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
 }
 
 impl Server {
     fn of(matches: &ArgMatches) -> Self {
         let given = matches.get_one::<String>("url").map(|url| url.trim_end_matches('/')).filter(|url| !url.is_empty());
+        Self::at(given.unwrap_or(DEFAULT_URL), TIMEOUT)
+    }
+
+    /// The server at this URL.
+    pub(crate) fn at(url: &str, timeout: Duration) -> Self {
         // Whom a proxy would serve, the address of a server at hand is not meant for.
         let config =
-            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).http_status_as_error(false);
-        Self { url: given.unwrap_or(DEFAULT_URL).to_owned(), agent: config.build().into() }
+            ureq::Agent::config_builder().timeout_global(Some(timeout)).proxy(None).http_status_as_error(false);
+        Self { url: url.to_owned(), agent: config.build().into() }
     }
 
     /// The `data` of what the server answers.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        self.answer(method, path, body).map_err(|refusal| refusal.text)
+        let body = body.map(Value::to_string);
+        self.data(method, path, body.as_deref()).map_err(|refusal| refusal.text)
     }
 
     /// As [`Server::ask`], of what may not be there.
     pub(crate) fn find(&self, path: &str) -> Result<Option<Value>, String> {
-        match self.answer(Method::GET, path, None) {
+        match self.data(Method::GET, path, None) {
             Ok(found) => Ok(Some(found)),
             Err(refusal) if refusal.is_absence => Ok(None),
             Err(refusal) => Err(refusal.text),
         }
     }
 
-    fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
+    /// The whole answer, which may be empty.
+    pub(crate) fn send(&self, method: Method, path: &str, body: Option<&str>) -> Result<Value, String> {
+        self.whole(method, path, body).map_err(|refusal| refusal.text)
+    }
+
+    /// Up to `limit` entries of a list, from `cursor` on, and the cursor of those that follow.
+    pub(crate) fn list(
+        &self,
+        path: &str,
+        query: &Query,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>), String> {
+        let (mut found, mut cursor) = (Vec::new(), cursor.map(str::to_owned));
+        loop {
+            let asked = (limit - found.len()).min(PAGE);
+            let page = query.clone().with("limit", &asked.to_string()).with_some("cursor", cursor.as_deref());
+            let mut answer = self.send(Method::GET, &format!("{path}{}", page.text()), None)?;
+            let Value::Array(entries) = answer["data"].take() else {
+                return Err(format!("{} answered without a list; is it an Inngest server?", self.url));
+            };
+            // Lists of events have no page: a full one may be followed by another.
+            let last = entries.last().filter(|_| answer.get("page").is_none() && entries.len() == asked);
+            cursor = answer["page"]["cursor"].as_str().or_else(|| last?["internal_id"].as_str()).map(str::to_owned);
+            let is_empty = entries.is_empty();
+            found.extend(entries);
+            if found.len() >= limit || cursor.is_none() || is_empty {
+                return Ok((found, cursor));
+            }
+        }
+    }
+
+    fn data(&self, method: Method, path: &str, body: Option<&str>) -> Result<Value, Refusal> {
+        let mut answer = self.whole(method, path, body)?;
+        match answer.get_mut("data") {
+            Some(data) => Ok(data.take()),
+            None => Err(self.stranger(200).into()),
+        }
+    }
+
+    fn whole(&self, method: Method, path: &str, body: Option<&str>) -> Result<Value, Refusal> {
+        let Reply { status, text, .. } = self.request(method, path, body)?;
+        let answer: Option<Value> =
+            if text.trim().is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() };
+        if let (200..300, Some(answer)) = (status, &answer) {
+            return Ok(answer.clone());
+        }
+        let answer = answer.unwrap_or_default();
+        let error = answer["error"].as_str().or_else(|| answer["errors"][0]["message"].as_str());
+        Err(match (status, error) {
+            (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server").into(),
+            (404, Some(error)) => Refusal { text: error.to_owned(), is_absence: true },
+            (_, Some(error)) => error.to_owned().into(),
+            (status, None) => self.stranger(status).into(),
+        })
+    }
+
+    /// Any answer of the server.
+    pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> Result<Reply, String> {
+        self.exchange(method, path, body).map_err(|cause| {
+            let url = &self.url;
+            format!(
+                "the server at {url} cannot be reached: {cause}. Is it running? Another one is named by --url or INNGEST_BASE_URL"
+            )
+        })
+    }
+
+    /// Any answer of the server, or just why there is none.
+    pub(crate) fn exchange(&self, method: Method, path: &str, body: Option<&str>) -> Result<Reply, String> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         let key = std::env::var(SIGNING_KEY).ok();
         if let Some(credentials) = key.as_deref().map(credentials).transpose()?.flatten() {
             request = request.header("authorization", credentials);
         }
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = request.body(body).map_err(|error| format!("{} is no URL: {error}", self.url))?;
-        let mut reply = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
-        let status = reply.status();
-        let text = reply.body_mut().read_to_string().map_err(|error| self.unreachable(&error))?;
-        let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
-        if status.is_success() && answer.get("data").is_some() {
-            return Ok(answer["data"].take());
-        }
-        Err(match (status.as_u16(), answer["error"].as_str()) {
-            (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server").into(),
-            (404, Some(error)) => Refusal { text: error.to_owned(), is_absence: true },
-            (_, Some(error)) => error.to_owned().into(),
-            (status, None) => {
-                format!("{} answered with status {status}, and not as an Inngest server", self.url).into()
-            }
-        })
+        let request = request.body(body.unwrap_or_default().to_owned());
+        let request = request.map_err(|error| format!("this is no URL: {error}"))?;
+        let mut reply = self.agent.run(request).map_err(|error| error.to_string())?;
+        let text = reply.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        Ok(Reply { status: reply.status().as_u16(), headers: std::mem::take(reply.headers_mut()), text })
     }
 
-    fn unreachable(&self, error: &ureq::Error) -> String {
-        format!(
-            "the server at {} cannot be reached: {error}. Is it running? Another one is named by --url or INNGEST_BASE_URL",
-            self.url
-        )
+    fn stranger(&self, status: u16) -> String {
+        format!("{} answered with status {status}, and not as an Inngest server", self.url)
     }
+}
+
+/// Parameters of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.push((name, value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_some(self, name: &'static str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn with_all<'v>(self, name: &'static str, values: impl IntoIterator<Item = &'v str>) -> Self {
+        values.into_iter().fold(self, |query, value| query.with(name, value))
+    }
+
+    fn text(&self) -> String {
+        let pairs: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        format!("?{}", pairs.join("&"))
+    }
+}
+
+/// A text as one part of a path or a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// An id of a run or an event. What is none must not become another path.
+pub(crate) fn ulid<'t>(what: &str, text: &'t str) -> Result<&'t str, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(format!("{text:?} is no id of {what}; one has 26 letters and digits"));
+    }
+    Ok(text)
+}
+
+/// An id of a function, as one part of a path. It may have any letters; but clients take parts that are only dots for
+/// another path.
+pub(crate) fn slug(text: &str) -> Result<String, String> {
+    if text.chars().all(|letter| letter == '.') {
+        return Err(format!("{text:?} is no id of a function; one is such as shop-order"));
+    }
+    Ok(encoded(text))
 }
 
 /// What a signing key is sent as; nothing for an empty one.
@@ -129,14 +259,6 @@ fn credentials(key: &str) -> Result<Option<HeaderValue>, String> {
     let key = key.trim();
     let sent = (!key.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {key}")));
     sent.transpose().map_err(|_| format!("{SIGNING_KEY} holds what no signing key has, such as a line break"))
-}
-
-/// A text of the server on one line.
-pub(crate) fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    // Writing to a string does not fail.
-    let _written = log::plain(text, &mut out);
-    out
 }
 
 #[cfg(test)]
@@ -149,5 +271,25 @@ mod tests {
         assert_eq!(sent(" signkey-test-1\n"), Ok(Some("Bearer signkey-test-1".to_owned())));
         assert_eq!((sent(""), sent(" \n")), (Ok(None), Ok(None)));
         assert!(sent("a\nb").unwrap_err().starts_with("INNGEST_SIGNING_KEY holds"));
+    }
+
+    #[test]
+    fn ids_stay_one_part_of_a_path() {
+        for (id, expected) in
+            [("shop-order", "shop-order"), ("a_b.c", "a_b.c"), ("größe", "gr%C3%B6%C3%9Fe"), ("a b/c?", "a%20b%2Fc%3F")]
+        {
+            assert_eq!(slug(id).as_deref(), Ok(expected));
+        }
+        for text in ["", ".", ".."] {
+            assert!(slug(text).is_err(), "{text}");
+        }
+        assert_eq!(ulid("a run", "01M85QRDBHC70063SSP1V76AAN"), Ok("01M85QRDBHC70063SSP1V76AAN"));
+        assert!(ulid("a run", "../x").unwrap_err().contains("is no id of a run"));
+    }
+
+    #[test]
+    fn parameters_are_encoded() {
+        let query = Query::default().with("name", "a/b c").with_some("cursor", None).with_all("status", ["x", "y"]);
+        assert_eq!(query.text(), "?name=a%2Fb%20c&status=x&status=y");
     }
 }

@@ -18,7 +18,8 @@ const EXIT_SIGNALLED: i32 = 128;
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let mut layers = Layers::default();
     layers.add_flags(args::given(matches));
-    let read = layers.add_environment(environment()).and_then(|()| add_file(&mut layers, matches));
+    let named = matches.get_one::<String>("config").cloned();
+    let read = layers.add_environment(environment()).and_then(|()| add_file(&mut layers, named));
     log::init(&wishes(matches, &layers));
     let options = read.and_then(|used| {
         if let Some(path) = used {
@@ -43,6 +44,14 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
+/// What the environment and the file that is found here say.
+pub(crate) fn surroundings() -> Result<Layers, ConfigError> {
+    let mut layers = Layers::default();
+    layers.add_environment(environment())?;
+    add_file(&mut layers, None)?;
+    Ok(layers)
+}
+
 /// The environment, apart from what is no text.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -65,8 +74,7 @@ fn wishes(matches: &ArgMatches, layers: &Layers) -> log::Wishes {
 }
 
 /// Adds the named file, or the nearest one that can be read; returns its path.
-fn add_file(layers: &mut Layers, matches: &ArgMatches) -> Result<Option<String>, ConfigError> {
-    let named = matches.get_one::<String>("config").cloned();
+fn add_file(layers: &mut Layers, named: Option<String>) -> Result<Option<String>, ConfigError> {
     let named = named.or_else(|| Some(layers.text("config"))).filter(|path| !path.is_empty());
     let file = match named {
         Some(path) => Some(file::read_named(&path)?),

@@ -5,21 +5,21 @@ use std::fmt::Write as _;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::Value;
 
-use crate::client::{self, Server, plain};
+use crate::client::{self, Server, Told, ulid};
+use crate::flags;
+use crate::output::plain;
 
 pub(crate) fn command() -> Command {
     Command::new("explain")
         .about("Tell what a run waits for: which limit, who holds it, when it goes on; or what became of an event.")
         .arg(Arg::new("id").value_name("ID").required(true).help("Id of a run or of an event."))
         .arg(client::url())
+        .after_help(flags::examples(&["inngest explain 01KB1Q2M7V4T0R4Y7Z0QJ5X3CD"]))
 }
 
-pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<(Value, String), String> {
+pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<Told, String> {
     let id = matches.get_one::<String>("id").map(String::as_str).unwrap_or_default();
-    // What is no id must not become another path.
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(format!("{id:?} is no id of a run or an event; one has 26 letters and digits"));
-    }
+    let id = ulid("a run or an event", id)?;
     if let Some(run) = server.find(&format!("/v1/runs/{id}/explain"))? {
         let text = table(&run);
         return Ok((run, text));

@@ -2,12 +2,24 @@
 
 mod args;
 mod client;
+mod completion;
+mod cron;
 mod dev;
+mod doctor;
+mod events;
 mod explain;
+mod expr;
+mod flags;
 mod functions;
+mod input;
 mod log;
+mod output;
+mod ping;
+mod runs;
 
 use std::process::ExitCode;
+
+use clap::ArgMatches;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,10 +33,23 @@ fn main() -> ExitCode {
         Ok(matches) => matches,
         Err(error) => return args::explain(&error),
     };
+    run(&matches)
+}
+
+fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
+        Some(("alpha", matches)) => run(matches),
         Some(("dev", matches)) => dev::run(matches),
-        Some(("explain", matches)) => client::answer(matches, explain::run),
+        Some(("runs", matches)) => client::answer(matches, runs::run),
+        Some(("events", matches)) => client::answer(matches, events::run),
         Some(("functions", matches)) => client::answer(matches, functions::run),
+        Some(("explain", matches)) => client::answer(matches, explain::run),
+        Some(("ping", matches)) => client::answer(matches, ping::run),
+        Some(("doctor", matches)) => doctor::run(matches),
+        Some(("expr", matches)) => client::tell(matches, expr::run(matches)),
+        Some(("cron", matches)) => client::tell(matches, cron::run(matches)),
+        Some(("completion", matches)) => client::tell(matches, completion::run(matches)),
+        Some(("man", matches)) => client::tell(matches, completion::man(matches)),
         Some(("version", _)) => {
             args::out(&format!("{VERSION}\n"));
             ExitCode::SUCCESS
