@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
-use inngest_core::canonical;
+use inngest_core::{canonical, limits};
 
 use crate::error::ApiError;
 
@@ -71,6 +71,15 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<
 /// As [`read`], with the error that most routes answer with.
 pub(crate) async fn read_whole(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, ApiError> {
     read(headers, body, max).await.map_err(|error| ApiError::new(error.status(), error.to_string()))
+}
+
+/// Takes a body that nobody looks at, so that its sender gets the answer.
+pub(crate) async fn discard(mut body: Body) {
+    let mut left = limits::REQUEST_BODY_BYTES_MAX;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(IDLE_MAX, body.frame()).await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
+    }
 }
 
 /// The canonical form of a JSON body, with its numbers as they are.

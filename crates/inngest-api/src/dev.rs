@@ -1,4 +1,5 @@
 //! `GET /dev`: what the dev server is and knows. SDKs take any JSON here as "a dev server is there".
+//! `POST /dev/traces`: where other servers of this protocol report their own spans.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -8,8 +9,8 @@ use inngest_core::Function;
 use inngest_core::function::Trigger;
 use serde_json::{Map, Value, json};
 
-use crate::error::raw_json;
-use crate::{Api, ServerKind};
+use crate::error::{ApiError, raw_json};
+use crate::{Api, ServerKind, body};
 
 /// What the process was started with.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct DevInfo {
     pub options: StartOptions,
     /// Feature flags, by name.
     pub features: Vec<(String, bool)>,
+    /// Whether there are endpoints for tests of servers (`TEST_MODE=true`).
+    pub test_mode: bool,
 }
 
 /// The part of the options that `GET /dev` shows. Secrets are not among them.
@@ -66,6 +69,15 @@ pub(crate) async fn get(State(api): State<Api>) -> Response<Body> {
         "features": features,
     });
     raw_json(200, format!("{body:#}"))
+}
+
+/// Accepted and dropped: this server derives its traces from what it stores.
+pub(crate) async fn traces(State(api): State<Api>, body: Body) -> Result<(), ApiError> {
+    if api.kind == ServerKind::Cloud {
+        return Err(ApiError::not_found("Not found"));
+    }
+    body::discard(body).await;
+    Ok(())
 }
 
 fn start_options(options: &StartOptions) -> Value {

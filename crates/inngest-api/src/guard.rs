@@ -3,6 +3,9 @@
 
 use http::{HeaderMap, header};
 
+use crate::cors;
+use crate::paths::is_at_or_below;
+
 /// Why a request is refused with 403.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Foreign {
@@ -13,29 +16,31 @@ pub(crate) enum Foreign {
 }
 
 /// Paths that SDKs and event senders call from anywhere.
-const OPEN_PREFIXES: [&str; 6] = ["/e", "/fn", "/v0/runs", "/v1", "/health", "/ready"];
+const OPEN_ROOTS: [&str; 8] = ["/e", "/fn", "/v0/runs", "/v0/connect", "/v1", "/api/v1", "/health", "/ready"];
 
 /// Checks the host and, for requests that may change something, the origin.
 pub(crate) fn check(path: &str, is_safe_method: bool, headers: &HeaderMap) -> Result<(), Foreign> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let open = OPEN_PREFIXES
-        .iter()
-        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let open = OPEN_ROOTS.iter().any(|root| is_at_or_below(path, root));
     if let Some(host) = text(header::HOST).filter(|host| !open && !is_local(host)) {
         return Err(Foreign::Host(host.to_owned()));
     }
     // A browser sends an origin with every cross-site post; SDKs and scripts send none.
-    if let Some(origin) = text(header::ORIGIN).filter(|_| !is_safe_method && !path.starts_with("/e")) {
-        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        if !is_local(host) && origin != "https://app.inngest.com" {
+    if let Some(origin) = text(header::ORIGIN).filter(|_| !is_safe_method && !cors::is_open(path)) {
+        if !is_local(host_of(origin)) && origin != cors::WEB_SITE {
             return Err(Foreign::Origin(origin.to_owned()));
         }
     }
     Ok(())
 }
 
+/// The host and port of an origin. `null`, which is no origin, has none.
+pub(crate) fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or("", |(_, host)| host)
+}
+
 /// An IP address, a name without dots, or a name that always means this machine.
-fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -69,6 +74,11 @@ mod tests {
             ("/v1/runs/x", "DELETE", "localhost", "http://localhost:3000", true),
             ("/fn/remove", "DELETE", "localhost", "https://app.inngest.com", true),
             ("/events", "GET", "evil.example", "", false),
+            ("/events", "POST", "localhost", "https://evil.example", false),
+            ("/api/v1/runs/x", "GET", "evil.example", "", true),
+            ("/v0/connect/start", "POST", "evil.example", "", true),
+            ("/v0/gql", "POST", "localhost", "null", false),
+            ("/v1/realtime/publish", "POST", "localhost", "https://any.site", true),
         ];
         for (path, method, host, origin, allowed) in table {
             let mut headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);

@@ -1,10 +1,12 @@
-//! `GET /`: what runs here and where to look, until the dashboard comes.
+//! `GET /` and all other pages: what runs here and where to look, until the dashboard comes.
 
 use axum::body::Body;
 use axum::extract::State;
-use http::{HeaderValue, Response, header};
+use axum::response::IntoResponse as _;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
-use crate::Api;
+use crate::error::ApiError;
+use crate::{Api, paths};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#1f2328;background:#fff}\
 code{background:#f1f3f5;padding:.1em .35em;border-radius:4px}table{border-collapse:collapse}td,th{text-align:left;padding:.2rem 1.2rem .2rem 0}\
@@ -58,6 +60,19 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// What no route is for: a page, or nothing.
+pub(crate) async fn other(State(api): State<Api>, request: Request<Body>) -> Response<Body> {
+    let (method, uri) = (request.method(), request.uri());
+    if !matches!(*method, Method::GET | Method::HEAD) || !paths::is_page(uri.path()) {
+        return ApiError::not_found("Not found").into_response();
+    }
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else {
+        return page(State(api)).await;
+    };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    (StatusCode::SEE_OTHER, [(header::LOCATION, format!("{path}{query}"))]).into_response()
 }
 
 fn escape(text: &str) -> String {

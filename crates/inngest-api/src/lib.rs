@@ -10,19 +10,24 @@ mod cors;
 mod dev;
 mod error;
 mod events;
+mod fields;
 mod finish;
 mod function_config;
 mod guard;
 mod health;
 mod home;
 mod invoke;
+mod metrics;
 mod openapi;
 pub mod operation;
 mod overrides;
+mod paths;
 mod register;
 mod rest;
 mod serve;
+mod test_mode;
 mod trace;
+mod userland;
 mod v0;
 pub mod v2;
 
@@ -30,6 +35,7 @@ pub use auth::Auth;
 pub use dev::{DevInfo, StartOptions};
 pub use events::Limits;
 pub use health::Readiness;
+pub use metrics::Metrics;
 pub use serve::{CONNECTIONS_MAX, serve};
 
 use std::sync::Arc;
@@ -39,7 +45,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use http::{HeaderValue, Method, Request, Response};
 use inngest_executor::engine::Engine;
 use tower_service::Service as _;
@@ -82,6 +88,8 @@ pub struct Api {
     pub info: Arc<DevInfo>,
     /// Whether the process is ready for traffic.
     pub readiness: Readiness,
+    /// What the process counts.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for Api {
@@ -107,13 +115,16 @@ impl Handler {
 
     /// Answers one request.
     pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
+        let origin = cors::granted(self.api.kind, request.uri().path(), request.headers());
         let mut response = match events::key_of(request.uri().path()) {
+            _ if cors::is_preflight(&request) => cors::preflight(request.headers(), origin.is_some()),
             Some(key) => {
                 let key = key.to_owned();
                 events::respond(&self.api, &key, request).await
             }
             None => self.route(request).await,
         };
+        cors::allow(origin, response.headers_mut());
         let kind = HeaderValue::from_static(self.api.kind.as_str());
         response.headers_mut().insert("x-inngest-server-kind", kind);
         response
@@ -142,7 +153,7 @@ fn refused(path: &str, problem: String) -> Response<Body> {
 
 fn router(api: Api) -> Router {
     let v1 = Router::new()
-        .route("/events", get(rest::events::list))
+        .route("/events", get(rest::events::list).post(events::post))
         .route("/events/{id}", get(rest::events::get))
         .route("/events/{id}/explain", get(rest::explain_event::get))
         .route("/events/{id}/runs", get(rest::events::runs))
@@ -169,12 +180,17 @@ fn router(api: Api) -> Router {
         .route("/functions/{id}/gatherings", get(rest::gatherings::of_function))
         .route("/functions/{id}/skips", get(rest::skips::of_function))
         .route("/apps/{app}/functions", get(rest::functions::of_app))
+        .route("/prom/{env}", get(metrics::get))
+        .route("/traces/userland", post(userland::take))
+        .route("/webhooks", any(rest::webhooks))
+        .route("/webhooks/{id}", any(rest::webhooks))
         .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))
         .route("/http/runs/{id}/async", post(checkpoint::asynchronous));
     let signed = Router::new()
         .nest("/v1", v1.clone())
         .nest("/api/v1", v1)
         .route("/invoke/{slug}", post(invoke::invoke))
+        .route("/v0/runs/{id}", delete(v0::cancel))
         .route("/v0/runs/{id}/actions", get(v0::actions))
         .route("/v0/runs/{id}/batch", get(v0::batch))
         .route("/v0/telemetry", post(v0::telemetry))
@@ -182,17 +198,22 @@ fn router(api: Api) -> Router {
         .route("/fn/remove", delete(register::remove))
         .route("/fn/step-limit", post(overrides::set::<Steps>).delete(overrides::reset::<Steps>))
         .route("/fn/state-size-limit", post(overrides::set::<StateBytes>).delete(overrides::reset::<StateBytes>))
+        .route("/metrics", get(metrics::get))
+        .route("/metrics/", get(metrics::get))
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
     let v2 = v2::router(&api);
+    let tests = if api.info.test_mode { test_mode::router() } else { Router::new() };
     Router::new()
         .merge(signed)
+        .merge(tests)
         .nest("/v2", v2.clone())
         .nest("/api/v2", v2)
         .route("/", get(home::page))
         .route("/dev", get(dev::get))
+        .route("/dev/traces", post(dev::traces))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
-        .fallback(async || ApiError::not_found("Not found"))
+        .fallback(home::other)
         .method_not_allowed_fallback(async || ApiError::new(405, "Method not allowed"))
         .with_state(api)
 }

@@ -6,10 +6,9 @@ use http::HeaderMap;
 use inngest_core::FunctionId;
 use inngest_core::limits::RunLimits;
 
+use crate::Api;
 use crate::error::ApiError;
-use crate::{Api, body};
-
-const BODY_BYTES_MAX: usize = 4 * 1024;
+use crate::fields::Fields;
 
 /// Which limit a route is about.
 pub(crate) trait Limit {
@@ -95,23 +94,6 @@ fn limit(text: &str, max: usize) -> Result<usize, ApiError> {
         return Err(ApiError::bad_request(format!("Invalid limit: {text}; at most {max} is possible")));
     }
     Ok(limit)
-}
-
-/// Fields of the query or of a form; the query goes first.
-struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    async fn read(query: Option<String>, headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
-        let body = body::read_whole(headers, body, BODY_BYTES_MAX).await?;
-        let mut fields: Vec<(String, String)> =
-            form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        fields.extend(form_urlencoded::parse(&body).into_owned());
-        Ok(Self(fields))
-    }
-
-    fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
-    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! `POST /fn/register`: an SDK pushes what it serves.
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, Response};
 use inngest_core::limits;
 use inngest_executor::apps::{RegisterError, Registration, normalise_url};
-use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::error::{ApiError, json_reply, raw_json};
+use crate::fields::Fields;
 use crate::{Api, body};
 
 pub(crate) async fn register(State(api): State<Api>, headers: HeaderMap, body: Body) -> Response<Body> {
@@ -70,18 +70,18 @@ async fn refuse(api: &Api, error: &RegisterError) {
     }
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Removal {
-    #[serde(default)]
-    url: String,
-}
-
-pub(crate) async fn remove(State(api): State<Api>, Query(removal): Query<Removal>) -> Result<(), ApiError> {
-    let url = normalise_url(&removal.url);
+pub(crate) async fn remove(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(), ApiError> {
+    let fields = Fields::read(query, &headers, body).await?;
+    let url = normalise_url(fields.get("url"));
     if api.engine.remove_app(&url).await? {
         tracing::info!(%url, "app removed");
         Ok(())
     } else {
-        Err(ApiError::not_found(format!("App not found: {}", removal.url)))
+        Err(ApiError::not_found(format!("App not found: {}", fields.get("url"))))
     }
 }

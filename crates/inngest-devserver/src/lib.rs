@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Readiness, ServerKind, StartOptions};
+use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Metrics, Readiness, ServerKind, StartOptions};
 use inngest_config::{CronCatchup, DevOptions};
 use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
@@ -71,6 +71,7 @@ pub async fn dev(
     mut stop: watch::Receiver<bool>,
     terminal: Option<Terminal>,
 ) -> Result<(), ServerError> {
+    let metrics = Metrics::install();
     let mut bound = listen::bind(options.host.as_deref(), options.port, options.strict_port).await?;
     let database = Database::of(&options)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -118,6 +119,7 @@ pub async fn dev(
         },
         info: Arc::new(info(&options, version, bound.port)),
         readiness: readiness.clone(),
+        metrics,
     };
     let (close, closed) = watch::channel(false);
     let addresses = bound.addresses().join(" ");
@@ -228,6 +230,7 @@ fn info(options: &DevOptions, version: &str, port: u16) -> DevInfo {
         version: version.to_owned(),
         port,
         features,
+        test_mode: std::env::var("TEST_MODE").is_ok_and(|mode| mode == "true"),
         options: StartOptions {
             urls: options.sdk_urls.clone(),
             autodiscover: options.discovery,

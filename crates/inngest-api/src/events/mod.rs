@@ -9,14 +9,15 @@ mod ts;
 use std::fmt;
 
 use axum::body::Body;
+use axum::extract::State;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use inngest_core::canonical::JsonError;
 use inngest_core::{Event, EventId, limits};
 use inngest_state::StoreError;
 
+use crate::Api;
 use crate::body::{self, BodyError};
-use crate::{Api, cors};
 
 /// A body larger than this is parsed on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -131,25 +132,27 @@ pub(crate) fn key_of(path: &str) -> Option<&str> {
 /// Answers any request under `/e`.
 pub(crate) async fn respond(api: &Api, key: &str, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let mut response = match head.method {
-        Method::POST => match accept(api, key, &head.headers, body).await {
-            Ok(ids) => reply(200, ids),
-            Err(refused) => refused.response(),
-        },
-        Method::OPTIONS if cors::is_preflight(&head.headers) => cors::preflight(&head.headers),
+    match (head.method, key) {
+        (Method::POST, "") => Refused::from(EventError::NoKey).response(),
+        (Method::POST, key) if !api.auth.accepts_event_key(key) => Refused::from(EventError::UnknownKey).response(),
+        (Method::POST, _) => accepted(api, &head.headers, body).await,
         _ => crate::error::method_not_allowed("POST, OPTIONS"),
-    };
-    cors::allow_origin(&head.headers, response.headers_mut());
-    response
+    }
 }
 
-async fn accept(api: &Api, key: &str, headers: &HeaderMap, body: Body) -> Result<String, Refused> {
-    if key.is_empty() {
-        return Err(EventError::NoKey.into());
+/// `POST /v1/events`: as `/e/{key}`, with a signing key in place of an event key.
+pub(crate) async fn post(State(api): State<Api>, headers: HeaderMap, body: Body) -> Response<Body> {
+    accepted(&api, &headers, body).await
+}
+
+async fn accepted(api: &Api, headers: &HeaderMap, body: Body) -> Response<Body> {
+    match accept(api, headers, body).await {
+        Ok(ids) => reply(200, ids),
+        Err(refused) => refused.response(),
     }
-    if !api.auth.accepts_event_key(key) {
-        return Err(EventError::UnknownKey.into());
-    }
+}
+
+async fn accept(api: &Api, headers: &HeaderMap, body: Body) -> Result<String, Refused> {
     let limits = api.limits;
     let body = body::read(headers, body, limits.body_bytes_max).await.map_err(EventError::Body)?;
     let events = if body.len() <= INLINE_BYTES_MAX {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::error::json_reply;
+use crate::error::{ApiError, json_reply};
 
 /// The one account and environment there is.
 pub(crate) const ENVIRONMENT: &str = "00000000-0000-4000-b000-000000000000";
@@ -40,6 +40,11 @@ pub(crate) fn paged(ids: &Ids, data: &[Value], cursor: Option<String>, limit: us
         page["cursor"] = cursor.into();
     }
     json_reply(200, &json!({ "data": data, "metadata": { "fetched_at": rfc3339(ids.now()) }, "page": page }))
+}
+
+/// What Inngest Cloud makes of requests of others.
+pub(crate) async fn webhooks() -> ApiError {
+    ApiError::new(501, "Webhooks are not available in this server")
 }
 
 /// A time as RFC 3339 in UTC, without trailing zeros.

@@ -13,9 +13,11 @@ mod flow_control;
 mod gateways;
 mod gathered;
 mod invoke;
+mod meters;
 mod outside;
 mod rerun;
 mod spans;
+mod test_mode;
 mod timers;
 mod work;
 
@@ -45,6 +47,7 @@ pub use cron::CronCatchup;
 pub use flow_control::{Explained, ExplainedJob, ExplainedKey, FlowControlError};
 use gateways::Gateways;
 pub use invoke::Invoked;
+use meters::Meters;
 pub use outside::{Cancelled, InvokeError, NoteTarget};
 pub use rerun::{FromStep, RerunError, Reruns};
 use timers::Timers;
@@ -122,6 +125,7 @@ struct Inner {
     timers: Timers,
     gateways: Gateways,
     calls: Calls,
+    meters: Meters,
     /// Other limits for single functions, for tests.
     overrides: RwLock<HashMap<FunctionId, RunLimits>>,
     expressions: Cache,
@@ -161,6 +165,7 @@ impl Engine {
             registered: Notify::new(),
             gateways: Gateways::default(),
             calls: Calls::default(),
+            meters: Meters::default(),
             overrides: RwLock::default(),
             expressions: Cache::new(EXPRESSIONS_MAX),
             timers: Timers::new(now),
@@ -298,6 +303,9 @@ impl Engine {
     /// that are far away stay on disk until their time comes near.
     async fn take_in(&self, committed: Committed) -> (Vec<QueueItem>, Vec<RunId>) {
         let Committed { mut jobs, removed, ended, .. } = committed;
+        if !jobs.is_empty() {
+            self.inner.meters.scheduled(&jobs, &self.registry());
+        }
         if !removed.is_empty() {
             self.inner.gateways.forget(&removed);
             self.inner.parts.queue.withdraw(&removed).await;

@@ -60,8 +60,10 @@ impl Engine {
         };
         let registry = self.registry();
         let transition = plan::cancel(&run, registry.function(&run.function), &registry, self.ids(), self.ids().now());
-        match self.inner.parts.store.commit(transition.into()).await {
+        let transition = Arc::new(transition);
+        match self.inner.parts.store.commit(Arc::clone(&transition)).await {
             Ok(committed) => {
+                self.inner.meters.committed(run.function, &registry, &transition);
                 self.publish(committed).await;
                 Ok(Cancelled::Now)
             }

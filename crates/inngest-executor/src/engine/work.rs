@@ -150,7 +150,7 @@ impl Engine {
         }
         let Some(function) = registry.function(&item.function) else {
             let transition = plan::without_function(&run, item, &registry, self.ids(), self.ids().now());
-            return self.commit(transition, stage).await;
+            return self.commit_of(item, transition, stage).await;
         };
         let (dispatched, known) = (Dispatched { at: self.ids().now(), steps: run.steps.len() }, Known::default());
         let ready = self.planning(&run, item, function, &registry, dispatched, &known);
@@ -163,7 +163,7 @@ impl Engine {
             JobKind::Gathered(_) => unreachable!("started with what was gathered"),
         };
         if let Some(transition) = without_call {
-            return self.commit(transition, stage).await;
+            return self.commit_of(item, transition, stage).await;
         }
         if let JobKind::Gateway(_) = item.kind
             && let Some(report) = self.inner.gateways.get(item.id)
@@ -184,6 +184,8 @@ impl Engine {
         crash::point("engine.after_reply");
         let done = self.conclude(item, dispatched, stage, |planning| plan::plan(planning, &outcome)).await?;
         let Done::Committed(committed) = done else { return Ok(done) };
+        let is_tried_again = committed.jobs.iter().any(|job| job.id == item.id && job.attempt > item.attempt);
+        self.inner.meters.answered(item.function, &registry, &outcome, is_tried_again);
         let Ok(response) = outcome else { return Ok(Done::Committed(committed)) };
         self.keep_ops(item, &response, &committed.jobs).await;
         Ok(match response.overload() {
@@ -245,7 +247,7 @@ impl Engine {
             let registry = self.registry();
             let Some(function) = registry.function(&item.function) else { return Ok(Done::Stale) };
             let transition = plan(&self.planning(&run, item, function, &registry, dispatched, &known));
-            match self.commit(transition, stage.clone()).await? {
+            match self.commit_of(item, transition, stage.clone()).await? {
                 Done::Rejected(rejected) if known.learn(&rejected) => {}
                 done => return Ok(done),
             }
@@ -327,6 +329,7 @@ impl Engine {
             body: request::assemble(run, item, function, request, body_bytes_max),
         };
         crash::point("engine.before_call");
+        self.inner.meters.call(function.id, registry, run.started_at.is_none());
         let mut call = self.inner.parts.executor.execute(request);
         let answered = async {
             if run.started_at.is_none() {
@@ -376,15 +379,30 @@ impl Engine {
         }
     }
 
+    /// Commits what follows from a job, and may end its run.
+    async fn commit_of(
+        &self,
+        item: &QueueItem,
+        transition: Transition,
+        stage: watch::Receiver<Stage>,
+    ) -> Result<Done, StoreError> {
+        let transition = Arc::new(transition);
+        let done = self.commit(Arc::clone(&transition), stage).await?;
+        if let Done::Committed(_) = done {
+            self.inner.meters.committed(item.function, &self.registry(), &transition);
+        }
+        Ok(done)
+    }
+
     /// Commits what follows from a job. While the store fails the answer of the app is kept and tried again,
     /// so that no work is repeated when the store comes back.
     pub(super) async fn commit(
         &self,
-        transition: Transition,
+        transition: impl Into<Arc<Transition>>,
         mut stage: watch::Receiver<Stage>,
     ) -> Result<Done, StoreError> {
         let mut pause = COMMIT_RETRY_MIN;
-        let transition = Arc::new(transition);
+        let transition = transition.into();
         let mut result = self.inner.parts.store.commit(Arc::clone(&transition)).await;
         loop {
             match result {

@@ -4,9 +4,10 @@ use inngest_core::limits::IDEMPOTENCY_PERIOD;
 use inngest_core::{EventId, FunctionId, Millis};
 use rusqlite::OptionalExtension as _;
 
-use super::.rs::ulid_floor;
+use super::lists::{id_range, id_value};
 use super::read::Reader;
 use crate::StoreError;
+use crate::history::Between;
 
 impl Reader<'_> {
     /// The event that has taken a key of a function.
@@ -23,9 +24,10 @@ impl Reader<'_> {
         // The key does not name its event, but tells when it was received.
         let period = i64::try_from(IDEMPOTENCY_PERIOD.as_millis()).unwrap_or(i64::MAX);
         let received = Millis(expires_at.saturating_sub(period));
-        let sql = "SELECT id FROM events WHERE id >= ?1 AND id < ?2 AND external_id = ?3 ORDER BY id LIMIT 1";
+        let sql = "SELECT id FROM events WHERE id BETWEEN ?1 AND ?2 AND external_id = ?3 ORDER BY id LIMIT 1";
         let mut statement = self.db.prepare_cached(sql)?;
-        let within = (ulid_floor(received), ulid_floor(Millis(received.0 + 1)), key);
+        let (first, last) = id_range(Between { after: Some(received), before: Some(received) });
+        let within = (id_value(first), id_value(last), key);
         Ok(statement.query_row(within, |row| row.get(0)).optional()?.map(EventId::from_bytes))
     }
 }
