@@ -4,7 +4,7 @@
 //! that was tried for them; [`tree()`] and [`legacy()`] show these in the two shapes that clients know. [`output()`]
 //! tells what a span took in and gave out. All but the first are pure.
 
-#![allow(dead_code, reason = "read by GraphQL, REST v2 and MCP, which are under way")]
+#![allow(dead_code, unused_imports, reason = "read by GraphQL, REST v2 and MCP, which are under way")]
 
 mod info;
 mod legacy;

@@ -10,12 +10,12 @@ use inngest_state::trace::ResponseHead;
 
 use super::metadata::{self, Notes, Of};
 use super::names::span_id;
-use super::units::{Try, Unit, units};
+use super::units::{Try, Unit, is_copied, units};
 use super::user_spans::UserSpans;
 use super::{OutputOf, OutputRef, RunView, Span, SpanMetadata, SpanSkip, SpanStatus};
 
-/// The name of the last span of a run that ended by itself.
-pub(super) const FINALIZATION: &str = "FINALIZATION";
+/// The type of the span of the end of a run.
+const FINALIZATION: &str = "FINALIZATION";
 
 /// The trace of a run.
 pub(crate) fn tree(view: &RunView) -> Span {
@@ -28,7 +28,10 @@ pub(crate) fn tree(view: &RunView) -> Span {
     root.output = Some(OutputRef { run: view.run.id, of: OutputOf::Run });
     root.scheduled_at = Some(earliest_start(view));
     root.children = units(view).iter().map(|unit| builder.span(unit)).collect();
+    // The end of the run comes last: clients tell by that whose attempts it shows.
+    let end = root.children.pop_if(|child| child.step_type == FINALIZATION);
     root.children.extend(builder.users.rest());
+    root.children.extend(end);
     link(&mut root);
     root
 }
@@ -52,7 +55,7 @@ pub(super) fn root(view: &RunView) -> Span {
     root
 }
 
-/// The ids of the span of a unit, and of its attempts.
+/// The id of the span of a unit.
 pub(super) fn unit_id(run: RunId, unit: &Unit) -> String {
     match &unit.step {
         Some(step) => span_id(run, &["step", step.step.id.as_str()]),
@@ -60,6 +63,7 @@ pub(super) fn unit_id(run: RunId, unit: &Unit) -> String {
     }
 }
 
+/// The id of the span of one of its attempts.
 pub(super) fn try_id(run: RunId, unit: &Unit, number: usize) -> String {
     span_id(run, &["attempt", &unit_id(run, unit), &number.to_string()])
 }
@@ -79,7 +83,7 @@ fn last_response(view: &RunView) -> Option<ResponseHead> {
     if let Some(call) = &trace.last_call {
         return call.response.clone();
     }
-    let steps = trace.steps.iter().map(|step| (step.ended_at, &step.response));
+    let steps = trace.steps.iter().filter(|step| !is_copied(view, step)).map(|step| (step.ended_at, &step.response));
     let attempts = trace.attempts.iter().map(|attempt| (attempt.ended_at, &attempt.response));
     let responses = steps.chain(attempts).filter_map(|(at, response)| Some((at, response.as_ref()?)));
     responses.max_by_key(|(at, _)| *at).map(|(_, response)| response.clone())

@@ -68,7 +68,8 @@ impl Unit {
     }
 
     fn begins(&self) -> Millis {
-        self.first().started_at.unwrap_or(self.first().queued_at)
+        let first = self.first();
+        first.started_at.unwrap_or(first.queued_at)
     }
 }
 
@@ -117,7 +118,8 @@ enum Source<'a> {
 fn known_steps(view: &RunView) -> Vec<Known<'_>> {
     let RunView { run, trace, .. } = view;
     let mut jobs: Vec<&QueueItem> = trace.jobs.iter().collect();
-    jobs.sort_by_key(|job| (job.queued_at, job.id));
+    // Which of several planned steps came first is not kept.
+    jobs.sort_by_key(|job| (job.queued_at, job.step().map(|step| Arc::clone(&step.name))));
     let recorded = trace.steps.iter().filter(|record| !is_copied(view, record));
     let recorded = recorded.map(|record| (record.step.clone(), Source::Recorded(record)));
     let pending = jobs.into_iter().filter_map(|job| Some((job.step()?.clone(), Source::Pending(job))));
@@ -137,7 +139,7 @@ fn known_steps(view: &RunView) -> Vec<Known<'_>> {
 }
 
 /// Whether a step was not run here, but is known from the run that is run again.
-fn is_copied(view: &RunView, record: &StepRecord) -> bool {
+pub(super) fn is_copied(view: &RunView, record: &StepRecord) -> bool {
     view.run.original_run.is_some() && record.ended_at < view.run.queued_at
 }
 

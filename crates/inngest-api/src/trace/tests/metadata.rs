@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 impl Rows {
-    fn note(mut self, step: Option<(&str, Option<u32>)>, kind: &str, op: &str, values: Value) -> Self {
+    fn note(mut self, step: Option<(&str, Option<u32>)>, kind: &str, op: &str, values: &Value) -> Self {
         let at = at(i64::try_from(self.0.metadata.len()).unwrap());
         self.0.metadata.push(Metadata {
             run: this(),
@@ -33,16 +33,16 @@ fn notes_are_put_together_in_order() {
     let step = Some(("a", None));
     let rows = Rows::running(1)
         .run("a", start(), (0, 1, 2))
-        .note(step, "userland.m", "merge", json!({ "a": 1, "b": 1 }))
-        .note(step, "userland.m", "merge", json!({ "b": 2 }))
-        .note(step, "userland.m", "delete", json!(["a"]))
-        .note(step, "userland.add", "add", json!({ "n": 1, "x": 0.5 }))
-        .note(step, "userland.add", "add", json!({ "n": 2, "x": 1 }))
-        .note(step, "userland.set", "merge", json!({ "old": 1 }))
-        .note(step, "userland.set", "set", json!({ "new": 1 }))
-        .note(step, "userland.gone", "set", json!({ "k": 1 }))
-        .note(step, "userland.gone", "delete", json!({ "k": 0 }))
-        .note(Some(("nobody", None)), "inngest.score", "merge", json!({ "s": { "value": 1 } }));
+        .note(step, "userland.m", "merge", &json!({ "a": 1, "b": 1 }))
+        .note(step, "userland.m", "merge", &json!({ "b": 2 }))
+        .note(step, "userland.m", "delete", &json!(["a"]))
+        .note(step, "userland.add", "add", &json!({ "n": 1, "x": 0.5 }))
+        .note(step, "userland.add", "add", &json!({ "n": 2, "x": 1 }))
+        .note(step, "userland.set", "merge", &json!({ "old": 1 }))
+        .note(step, "userland.set", "set", &json!({ "new": 1 }))
+        .note(step, "userland.gone", "set", &json!({ "k": 1 }))
+        .note(step, "userland.gone", "delete", &json!({ "k": 0 }))
+        .note(Some(("nobody", None)), "inngest.score", "merge", &json!({ "s": { "value": 1 } }));
     let tree = rows.tree();
     let expected = [
         ("userland.add".to_owned(), json!({ "n": 3, "x": 1.5 })),
@@ -58,8 +58,8 @@ fn a_step_that_asks_twice_has_used_the_sum() {
     let step = Some(("a", None));
     let rows = Rows::running(1)
         .run("a", start(), (0, 1, 2))
-        .note(step, "inngest.ai", "merge", json!({ "input_tokens": 3, "max_tokens": 10, "request_model": "x" }))
-        .note(step, "inngest.ai", "merge", json!({ "input_tokens": 4, "max_tokens": 10, "request_model": "y" }));
+        .note(step, "inngest.ai", "merge", &json!({ "input_tokens": 3, "max_tokens": 10, "request_model": "x" }))
+        .note(step, "inngest.ai", "merge", &json!({ "input_tokens": 4, "max_tokens": 10, "request_model": "y" }));
     let values = json!({ "input_tokens": 7, "max_tokens": 10, "request_model": "y" });
     assert_eq!(notes(&rows.tree().children[0]), [("inngest.ai".to_owned(), values)]);
 }
@@ -69,9 +69,9 @@ fn notes_of_an_attempt_are_with_it() {
     let rows = Rows::running(1)
         .attempt(start(), Some("a"), 0, (0, 1, 2), 206, Some(3))
         .step("a", StepOp::Run, start(), 1, (0, 4, 5))
-        .note(Some(("a", None)), "userland.step", "set", json!({ "v": 0 }))
-        .note(Some(("a", Some(0))), "userland.first", "set", json!({ "v": 0 }))
-        .note(Some(("a", Some(1))), "userland.second", "set", json!({ "v": 0 }));
+        .note(Some(("a", None)), "userland.step", "set", &json!({ "v": 0 }))
+        .note(Some(("a", Some(0))), "userland.first", "set", &json!({ "v": 0 }))
+        .note(Some(("a", Some(1))), "userland.second", "set", &json!({ "v": 0 }));
     let tree = rows.tree();
     let kinds = |span: &Span| notes(span).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     let step = &tree.children[0];
@@ -84,7 +84,7 @@ fn notes_of_an_attempt_are_with_it() {
 fn a_run_tells_how_much_is_noted() {
     let rows = Rows::ended(RunStatus::Completed, 1, 2);
     assert_eq!(notes(&rows.tree()), []);
-    let rows = rows.note(None, "inngest.score", "merge", json!({ "s": { "value": true } }));
+    let rows = rows.note(None, "inngest.score", "merge", &json!({ "s": { "value": true } }));
     let bytes = r#"{"s":{"value":true}}"#.len();
     let expected = [
         ("inngest.score".to_owned(), json!({ "s": { "value": true } })),

@@ -363,6 +363,9 @@ fn a_rerun_from_a_step_shows_what_it_ran() {
     assert_eq!(shown(&rows), ["copied", "again", "Finalization"]);
     rows.0.run.original_run = Some(run_id(9));
     assert_eq!(shown(&rows), ["again", "Finalization"]);
+    let mut rows = Rows::of(RunStatus::Scheduled).run("copied", start(), (-500, -490, -480));
+    rows.0.run.original_run = Some(run_id(9));
+    check(&rows.tree(), "Run QUEUED att0 q0 out(run)");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use inngest_core::RunStatus;
 use inngest_state::StepOp;
 use inngest_state::trace::UserSpan;
 
@@ -30,7 +31,8 @@ fn call(job: JobId, attempt: u64) -> String {
 
 #[test]
 fn they_lie_in_their_steps_and_attempts() {
-    let rows = Rows::running(1)
+    let rows = Rows::ended(RunStatus::Completed, 1, 70)
+        .last_call(after("once"), 0, 60, 61, 200)
         .attempt(start(), Some("work"), 0, (0, 1, 2), 206, Some(3))
         .step("work", StepOp::Run, start(), 1, (0, 4, 30))
         .run("once", after("work"), (30, 31, 60))
@@ -43,7 +45,7 @@ fn they_lie_in_their_steps_and_attempts() {
     let tree = rows.tree();
     check(
         &tree,
-        "Run RUNNING att0 q0 s1 out(run) resp206
+        "Run COMPLETED att0 q0 s1 e70 dur69 out(run) resp200
            work COMPLETED RUN att1 q0 s1 e30 dur29 out(work) resp206
              Attempt 0 FAILED RUN att0 q0 s1 e2 dur1 out(call 1) resp206
                fails FAILED userland q13 s13 e18 dur5
@@ -52,7 +54,8 @@ fn they_lie_in_their_steps_and_attempts() {
                  inner-op COMPLETED userland q12 s12 e17 dur5
            once COMPLETED RUN att0 q30 s31 e60 dur29 out(once) resp206
              in the only one COMPLETED userland q32 s32 e37 dur5
-           nowhere COMPLETED userland q33 s33 e38 dur5",
+           nowhere COMPLETED userland q33 s33 e38 dur5
+           Finalization COMPLETED FINALIZATION att0 q60 s61 e70 dur9 out(run) resp200",
     );
     let outer = &tree.children[0].children[1].children[0];
     assert_eq!(outer.children[0].parent.as_deref(), Some(&*outer.id));
