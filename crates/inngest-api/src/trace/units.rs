@@ -80,12 +80,13 @@ pub(super) fn units(view: &RunView) -> Vec<Unit> {
     }
     let mut steps = known_steps(view);
     let mut of_end = Vec::new();
+    let reported = reported(view, &steps);
     let places: HashMap<StepId, usize> =
         steps.iter().enumerate().map(|(place, step)| (step.step.id.clone(), place)).collect();
     for attempt in &view.trace.attempts {
         let place = match &attempt.step {
             Some(step) => places.get(&step.id).copied(),
-            None => what_came_of(view, &steps, attempt),
+            None => what_came_of(view, &steps, &reported, attempt),
         };
         match place {
             Some(place) => steps[place].failed.push(attempt),
@@ -156,7 +157,12 @@ fn name_of(detail: &StepDetail) -> Arc<str> {
 }
 
 /// The step that came of the job of a request that failed; `None`: the end of the run, as far as is known.
-fn what_came_of(view: &RunView, steps: &[Known<'_>], attempt: &AttemptRecord) -> Option<usize> {
+fn what_came_of(
+    view: &RunView,
+    steps: &[Known<'_>],
+    reported: &[(Millis, usize)],
+    attempt: &AttemptRecord,
+) -> Option<usize> {
     let after = attempt.ended_at;
     let of_job = steps.iter().position(|step| match step.from {
         Source::Recorded(record) => record.job == attempt.job.key && record.ended_at >= after,
@@ -170,8 +176,16 @@ fn what_came_of(view: &RunView, steps: &[Known<'_>], attempt: &AttemptRecord) ->
         return None;
     }
     // A step with a job of its own began when that job was made, which was with the answer to the request.
+    let next = reported.partition_point(|(at, _)| *at < after);
+    reported.get(next).map(|(_, place)| *place)
+}
+
+/// When steps that have a job of their own were reported, and their places; in order.
+fn reported(view: &RunView, steps: &[Known<'_>]) -> Vec<(Millis, usize)> {
     let reported = steps.iter().enumerate().filter_map(|(place, step)| Some((step.reported_at(view)?, place)));
-    reported.filter(|(at, _)| *at >= after).min().map(|(_, place)| place)
+    let mut reported: Vec<(Millis, usize)> = reported.collect();
+    reported.sort_unstable();
+    reported
 }
 
 impl Known<'_> {
