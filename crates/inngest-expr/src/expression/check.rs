@@ -106,10 +106,12 @@ impl Checker {
         let declared = match root {
             "event" | "vars" => true,
             "async" => self.roots == Roots::EventAndAsync,
+            "output" | "error" | "run" | "function" | "app" | "duration_ms" => self.roots == Roots::Run,
             _ => false,
         };
+        let is_map = !matches!(root, "output" | "duration_ms");
         match declared {
-            true if bare => Ok(Type::Map),
+            true if bare && is_map => Ok(Type::Map),
             true => Ok(Type::Any),
             false => Err(Problem::new(node.column, format!("undeclared reference to '{root}' (in container '')"))),
         }

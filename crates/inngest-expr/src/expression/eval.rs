@@ -26,6 +26,8 @@ enum Event<'v> {
     Given(&'v Json),
     /// What it has at each of its chains is fixed; what is missing is `null`.
     Bound(&'v Bindings),
+    /// One of several variables, all of them members of this object.
+    Among(&'v Json),
 }
 
 impl<'v> Scope<'v> {
@@ -35,6 +37,10 @@ impl<'v> Scope<'v> {
 
     pub(super) fn bound(parsed: &'v Parsed, bindings: &'v Bindings, other: Option<&'v Json>, now: Millis) -> Self {
         Self { parsed, event: Event::Bound(bindings), other, now, fuel: Fuel::full(), variables: Vec::new() }
+    }
+
+    pub(super) fn of_roots(parsed: &'v Parsed, roots: &'v Json, now: Millis) -> Self {
+        Self { parsed, event: Event::Among(roots), other: None, now, fuel: Fuel::full(), variables: Vec::new() }
     }
 
     /// The value of the whole expression.
@@ -182,6 +188,7 @@ impl<'v> Scope<'v> {
     fn root(&self, name: &str) -> Option<&'v Json> {
         match (name, &self.event) {
             ("event", Event::Given(event)) => Some(event),
+            (name, Event::Among(roots)) => roots.get(name),
             ("async", _) => self.other,
             _ => None,
         }

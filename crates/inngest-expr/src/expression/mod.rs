@@ -10,6 +10,7 @@ mod bind;
 mod cache;
 mod call;
 mod check;
+mod equalities;
 mod eval;
 mod fuel;
 mod functions;
@@ -43,6 +44,8 @@ pub enum Roots {
     Event,
     /// `event`, and `async`: an event that comes later.
     EventAndAsync,
+    /// What is known of a run: `event`, `output`, `error`, `run`, `function`, `app` and `duration_ms`.
+    Run,
 }
 
 /// Why a text is no expression that can be used; prints as the Go server's compiler does.
@@ -109,13 +112,17 @@ impl Expression {
     /// Reads an expression without checking its types and names: enough for keys, of which registration accepts
     /// anything that has the form of an expression.
     pub fn parse(text: &str) -> Result<Self, CompileError> {
-        let parsed = parse::parse(text).map_err(|error| error.of(text))?;
+        Self::read(text, None)
+    }
+
+    fn read(text: &str, roots: Option<Roots>) -> Result<Self, CompileError> {
+        let parsed = parse::parse(text, roots).map_err(|error| error.of(text))?;
         Ok(Self { text: text.into(), parsed })
     }
 
     /// Reads and checks an expression that may name these variables.
     pub fn compile(text: &str, roots: Roots) -> Result<Self, CompileError> {
-        let expression = Self::parse(text)?;
+        let expression = Self::read(text, Some(roots))?;
         check::check(&expression.parsed.root, roots).map_err(|error| error.of(text))?;
         Ok(expression)
     }
@@ -144,6 +151,18 @@ impl Expression {
     /// Whether it is true of an event.
     pub fn matches(&self, event: &Json, now: Millis) -> Result<bool, EvalError> {
         boolean(self.evaluate(event, None, now)?)
+    }
+
+    /// Whether it is true of an object that has each of its variables as a member ([`Roots::Run`]).
+    pub fn matches_roots(&self, roots: &Json, now: Millis) -> Result<bool, EvalError> {
+        boolean(Scope::of_roots(&self.parsed, roots, now).result()?)
+    }
+
+    /// The texts of which the value at this path must be one for the expression to be true; `None` when nothing of the
+    /// kind is known. A text may be among them for which it is false all the same.
+    #[must_use]
+    pub fn texts_at(&self, root: &str, field: &str) -> Option<Vec<&str>> {
+        equalities::texts_at(&self.parsed.root, root, field)
     }
 
     /// What of it is fixed by the event of a run.

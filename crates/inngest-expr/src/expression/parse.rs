@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::lexer::{Token, tokens};
-use super::{Problem, TEXT_BYTES_MAX, Value, bind};
+use super::{Problem, Roots, TEXT_BYTES_MAX, Value, bind};
 
 /// Deeper nesting is refused, of the text as of the tree: whatever walks a tree recursively, down to dropping it,
 /// then fits any stack.
@@ -149,11 +149,12 @@ const RESERVED: [&str; 18] = [
     "struct",
 ];
 
-pub(super) fn parse(text: &str) -> Result<Parsed, Problem> {
+/// `roots` tells which variables there are, as far as that is known.
+pub(super) fn parse(text: &str, roots: Option<Roots>) -> Result<Parsed, Problem> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Problem::new(1, format!("the expression is longer than {TEXT_BYTES_MAX} bytes")));
     }
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, roots };
     if parser.peek() == &Token::End {
         return Err(Problem::new(0, "Syntax error: mismatched input '<EOF>'"));
     }
@@ -171,6 +172,7 @@ struct Parser {
     tokens: Vec<(Token, usize)>,
     at: usize,
     depth: usize,
+    roots: Option<Roots>,
 }
 
 type Parse = Result<Node, Problem>;
@@ -422,7 +424,9 @@ impl Parser {
 
     fn word(&mut self, column: usize) -> Parse {
         let Token::Ident(word) = self.advance() else { return Err(self.unexpected()) };
-        if let Some(value) = constant(&word, column)? {
+        // A reserved word, but where runs are searched it is a variable.
+        let is_root = word == "function" && self.roots == Some(Roots::Run);
+        if !is_root && let Some(value) = constant(&word, column)? {
             return Node::new(Kind::Literal(value), column);
         }
         if !self.eat("(") {

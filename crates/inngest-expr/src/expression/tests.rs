@@ -273,3 +273,48 @@ proptest! {
         let _any_outcome = Expression::compile(&text, Roots::Event);
     }
 }
+
+#[test]
+fn a_search_names_what_is_known_of_a_run() {
+    let roots = serde_json::json!({
+        "event": { "name": "a", "data": { "n": 1 } }, "output": { "num": 12 }, "error": null,
+        "run": { "status": "COMPLETED" }, "function": { "slug": "app-f" }, "app": { "name": "app" }, "duration_ms": 5,
+    });
+    for (text, expected) in [
+        ("event.name == 'a' && output.num > 11", true),
+        ("error.message == 'fail'", false),
+        ("output.num == 'twelve'", false),
+        ("run.status == \"COMPLETED\" && function.slug == 'app-f' && app.name == 'app'", true),
+        ("duration_ms > 4 && duration_ms < 6", true),
+        ("output == 3", false),
+    ] {
+        let expression = Expression::compile(text, Roots::Run).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(expression.matches_roots(&roots, Millis(0)), Ok(expected), "{text}");
+    }
+    for text in ["status == 'x'", "async.data.x == 1", "event.", "runs()"] {
+        assert!(Expression::compile(text, Roots::Run).is_err(), "{text}");
+    }
+    assert!(Expression::compile("output.x == 1", Roots::Event).is_err(), "only a search has outputs");
+}
+
+#[test]
+fn texts_that_a_value_must_be_one_of_are_found() {
+    let table: [(&str, Option<&[&str]>); 9] = [
+        ("event.name == 'a'", Some(&["a"])),
+        ("'a' == event.name && event.data.x == 1", Some(&["a"])),
+        (
+            "event.name in ['a', 'b'] && (event.name == 'a' || event.name == 'b' || event.name == 'c')",
+            Some(&["a", "b"]),
+        ),
+        ("event.name == 'a' || event.name == 'b'", Some(&["a", "b"])),
+        ("event.name == 'a' || event.data.x == 1", None),
+        ("event.name != 'a'", None),
+        ("!(event.name == 'a')", None),
+        ("event.data.name == 'a'", None),
+        ("event.name == event.data.x", None),
+    ];
+    for (text, expected) in table {
+        let expression = Expression::compile(text, Roots::Run).unwrap();
+        assert_eq!(expression.texts_at("event", "name").as_deref(), expected, "{text}");
+    }
+}
