@@ -43,12 +43,17 @@ impl Engine {
 
     /// Archives the apps at this normalised URL with their functions; false when there is none.
     pub async fn remove_app(&self, url: &str) -> Result<bool, StoreError> {
+        self.remove_apps(|app| *app.url == *url).await
+    }
+
+    /// Archives these apps with their functions; false when there is none.
+    pub async fn remove_apps(&self, is_meant: impl Fn(&App) -> bool + Send) -> Result<bool, StoreError> {
         let _one_at_a_time = self.inner.registering.lock().await;
         let now = self.ids().now();
         let registry = self.registry();
         let changes: Vec<Change> = registry
             .apps()
-            .filter(|app| *app.url == *url && app.archived_at.is_none())
+            .filter(|app| app.archived_at.is_none() && is_meant(app))
             .map(|app| Change::ArchiveApp(app.id, now))
             .collect();
         let found = !changes.is_empty();
@@ -56,6 +61,17 @@ impl Engine {
             self.commit_definitions(changes).await?;
         }
         Ok(found)
+    }
+
+    /// Says where an app is served from now on, and returns it; `None` when there is no such app. Its functions follow at
+    /// its next sync.
+    pub async fn move_app(&self, id: AppId, url: &str) -> Result<Option<App>, StoreError> {
+        let _one_at_a_time = self.inner.registering.lock().await;
+        let registry = self.registry();
+        let Some(app) = registry.app(&id).filter(|app| app.archived_at.is_none()) else { return Ok(None) };
+        let moved = App { url: url.into(), ..App::clone(app) };
+        self.commit_definitions(vec![Change::PutApp(Box::new(moved.clone()))]).await?;
+        Ok(Some(moved))
     }
 
     fn placeholder(&self, url: &str) -> App {

@@ -133,6 +133,8 @@ struct Inner {
     places: Arc<Semaphore>,
     own_places: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
+    /// Counts commits while somebody listens.
+    changes: watch::Sender<u64>,
 }
 
 /// How far the engine is on its way down.
@@ -172,6 +174,7 @@ impl Engine {
             places: Arc::new(Semaphore::new(parts.options.workers_max)),
             own_places: Arc::new(Semaphore::new(OWN_WORK_MAX)),
             stage: watch::Sender::new(Stage::Open),
+            changes: watch::Sender::new(0),
             parts,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -274,6 +277,18 @@ impl Engine {
         &*self.inner.parts.history
     }
 
+    /// Wakes whoever shows what the store holds, each time that something of it has changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        if self.inner.changes.receiver_count() > 0 {
+            self.inner.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
     /// Makes ids and tells the time.
     #[must_use]
     pub fn ids(&self) -> &Ids {
@@ -302,6 +317,7 @@ impl Engine {
     /// Forgets the jobs that a commit removed. What is left of it: the jobs to offer, and the runs that ended. Jobs
     /// that are far away stay on disk until their time comes near.
     async fn take_in(&self, committed: Committed) -> (Vec<QueueItem>, Vec<RunId>) {
+        self.changed();
         let Committed { mut jobs, removed, ended, .. } = committed;
         if !jobs.is_empty() {
             self.inner.meters.scheduled(&jobs, &self.registry());

@@ -130,6 +130,7 @@ impl Engine {
             }))
         };
         self.commit_freely(notes.into_iter().map(change).collect()).await?;
+        self.changed();
         Ok(())
     }
 

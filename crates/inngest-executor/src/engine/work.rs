@@ -353,8 +353,9 @@ impl Engine {
             require: vec![Requirement::Generation(item.id, item.generation)],
             changes: vec![Change::StartRun { run: item.id.run, at, job: Some(item.id) }],
         };
-        if let Err(error) = self.inner.parts.store.commit(transition.into()).await {
-            tracing::debug!(run_id = %item.id.run, %error, "the run could not be marked as started yet");
+        match self.inner.parts.store.commit(transition.into()).await {
+            Ok(_) => self.changed(),
+            Err(error) => tracing::debug!(run_id = %item.id.run, %error, "the run could not be marked as started yet"),
         }
     }
 
@@ -406,7 +407,10 @@ impl Engine {
         let mut result = self.inner.parts.store.commit(Arc::clone(&transition)).await;
         loop {
             match result {
-                Ok(committed) => return Ok(Done::Committed(committed)),
+                Ok(committed) => {
+                    self.changed();
+                    return Ok(Done::Committed(committed));
+                }
                 Err(CommitError::Rejected(reason)) => {
                     tracing::debug!(%reason, "the store refused a transition");
                     return Ok(Done::Rejected(reason));
