@@ -3,6 +3,7 @@
 //! Handlers parse, authorise, call the engine and render; rules of the product are elsewhere. [`Api::respond`]
 //! answers any request; the event API is looked at first, because it is the hot one. [`serve`] listens.
 
+mod apps;
 mod auth;
 mod body;
 mod checkpoint;
@@ -13,6 +14,7 @@ mod events;
 mod fields;
 mod finish;
 mod function_config;
+mod graphql;
 mod guard;
 mod health;
 mod home;
@@ -31,6 +33,7 @@ mod userland;
 mod v0;
 pub mod v2;
 
+pub use apps::{Apps, SyncRequest};
 pub use auth::Auth;
 pub use dev::{DevInfo, StartOptions};
 pub use events::Limits;
@@ -40,12 +43,12 @@ pub use serve::{CONNECTIONS_MAX, serve};
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
 use axum::routing::{any, delete, get, post};
+use axum::{Extension, Router};
 use http::{HeaderValue, Method, Request, Response};
 use inngest_executor::engine::Engine;
 use tower_service::Service as _;
@@ -86,6 +89,8 @@ pub struct Api {
     pub limits: Limits,
     /// What `GET /dev` tells about the process.
     pub info: Arc<DevInfo>,
+    /// Whoever keeps apps in sync.
+    pub apps: Apps,
     /// Whether the process is ready for traffic.
     pub readiness: Readiness,
     /// What the process counts.
@@ -203,9 +208,15 @@ fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
     let v2 = v2::router(&api);
     let tests = if api.info.test_mode { test_mode::router() } else { Router::new() };
+    let graphql = get(graphql::get).post(graphql::post).options(graphql::options);
+    let graphql = Router::new()
+        .route("/v0/gql", graphql.clone())
+        .route("/graphql", graphql)
+        .layer(Extension(graphql::GraphQl::new()));
     Router::new()
         .merge(signed)
         .merge(tests)
+        .merge(graphql)
         .nest("/v2", v2.clone())
         .nest("/api/v2", v2)
         .route("/", get(home::page))

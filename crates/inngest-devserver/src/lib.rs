@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_api::{Api, Auth, DevInfo, Handler, Limits, Metrics, Readiness, ServerKind, StartOptions};
+use inngest_api::{Api, Apps, Auth, DevInfo, Handler, Limits, Metrics, Readiness, ServerKind, StartOptions};
 use inngest_config::{CronCatchup, DevOptions};
 use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
@@ -108,6 +108,7 @@ pub async fn dev(
     .await?;
 
     let readiness = Readiness::default();
+    let (syncs, sync_requests) = Apps::channel();
     let api = Api {
         engine: engine.clone(),
         kind: ServerKind::Dev,
@@ -118,6 +119,7 @@ pub async fn dev(
             ..Limits::default()
         },
         info: Arc::new(info(&options, version, bound.port)),
+        apps: syncs.clone(),
         readiness: readiness.clone(),
         metrics,
     };
@@ -136,7 +138,10 @@ pub async fn dev(
         terminal.print(&banner::text(&bound, &options));
     }
     let demo = options.demo.then(|| demo::start(bound.reachable));
-    let syncing = tokio::spawn(apps::keep_in_sync(engine.clone(), client, apps::Options::of(&options, bound.url())));
+    let syncing = {
+        let options = apps::Options::of(&options, bound.url());
+        tokio::spawn(apps::keep_in_sync(engine.clone(), client, options, syncs, sync_requests))
+    };
 
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),

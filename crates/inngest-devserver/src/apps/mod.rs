@@ -9,12 +9,14 @@ mod ping;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use inngest_api::SyncRequest;
 use inngest_config::DevOptions;
 use inngest_core::App;
 use inngest_executor::apps::{RegisterError, Registration, normalise_url};
 use inngest_executor::driver::http::HttpClient;
 use inngest_executor::engine::Engine;
 use inngest_state::StoreError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -59,8 +61,15 @@ fn with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
-/// Runs until it is dropped, and what it has begun with it.
-pub(crate) async fn keep_in_sync(engine: Engine, client: HttpClient, options: Options) {
+/// Runs until it is dropped, and what it has begun with it. Others may ask for syncs through `handle`, of which these are
+/// the requests.
+pub(crate) async fn keep_in_sync(
+    engine: Engine,
+    client: HttpClient,
+    options: Options,
+    handle: inngest_api::Apps,
+    mut requests: mpsc::Receiver<SyncRequest>,
+) {
     let now = Instant::now();
     let mut apps = Apps {
         engine,
@@ -73,6 +82,8 @@ pub(crate) async fn keep_in_sync(engine: Engine, client: HttpClient, options: Op
         next_look: now,
         patient: HashSet::new(),
         told: HashMap::new(),
+        wanted: HashMap::new(),
+        handle,
         options,
     };
     for url in apps.options.urls.clone() {
@@ -88,6 +99,10 @@ pub(crate) async fn keep_in_sync(engine: Engine, client: HttpClient, options: Op
                     Err(error) => tracing::error!(%error, "a request to an app ended early"),
                 }
                 next = next.min(Instant::now() + SOON);
+            }
+            Some(request) = requests.recv() => {
+                apps.wanted.entry(request.url.clone()).or_default().push(request.done);
+                apps.ask(request.url);
             }
             Some(looked) = apps.looking.join_next() => match looked {
                 Ok((ports, found)) => apps.meet(ports, found),
@@ -113,6 +128,9 @@ struct Apps {
     patient: HashSet<String>,
     /// What was last said about a URL.
     told: HashMap<String, String>,
+    /// Who waits to be told what came of a sync.
+    wanted: HashMap<String, Vec<oneshot::Sender<Result<(), String>>>>,
+    handle: inngest_api::Apps,
 }
 
 impl Apps {
@@ -189,9 +207,24 @@ impl Apps {
                 self.failed(&url, code, &advice).await
             }
         };
-        if let Err(error) = done {
+        if let Err(error) = &done {
             tracing::error!(%error, "the state of an app could not be stored");
         }
+        for waiting in self.wanted.remove(&url).unwrap_or_default() {
+            let outcome = match &done {
+                Err(error) => Err(error.to_string()),
+                Ok(()) => self.problem_of(&url).map_or(Ok(()), Err),
+            };
+            // Whoever asked may have gone.
+            let _told = waiting.send(outcome);
+        }
+    }
+
+    /// What stands in the way of an app that has just been asked.
+    fn problem_of(&self, url: &str) -> Option<String> {
+        let (at_url, elsewhere) = self.registered(url);
+        let is_registered = at_url || elsewhere;
+        self.error_of(url).or_else(|| (!is_registered).then(|| NOT_REGISTERED.to_owned()))
     }
 
     /// Applies a sync that came in the answer: the same way as one that is pushed.
@@ -315,6 +348,7 @@ impl Apps {
             if !self.told.contains_key(&url) {
                 tracing::info!(%url, "app found");
             }
+            self.handle.discovered(&url);
             self.ask(url);
         }
     }

@@ -36,6 +36,7 @@ struct World {
     behaviour: Behaviour,
     push: Arc<Mutex<Push>>,
     asked: Arc<AtomicUsize>,
+    handle: Mutex<Option<inngest_api::Apps>>,
     _dir: tempfile::TempDir,
 }
 
@@ -72,6 +73,7 @@ impl World {
             behaviour: Arc::new(Mutex::new((StatusCode::from_u16(status).unwrap(), body))),
             push: Arc::new(Mutex::new(push)),
             asked: Arc::default(),
+            handle: Mutex::default(),
             _dir: dir,
         };
         let (engine, url) = (world.engine.clone(), world.url.clone());
@@ -103,8 +105,14 @@ impl World {
         // The ports of this machine are none of this test's business.
         options.ports.retain(|port| self.url.contains(&format!(":{port}/")));
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep_in_sync(self.engine.clone(), HttpClient::new(), options));
+        let (handle, requests) = inngest_api::Apps::channel();
+        *self.handle.lock().unwrap() = Some(handle.clone());
+        tasks.spawn(keep_in_sync(self.engine.clone(), HttpClient::new(), options, handle, requests));
         tasks
+    }
+
+    fn handle(&self) -> inngest_api::Apps {
+        self.handle.lock().unwrap().clone().expect("somebody keeps apps in sync")
     }
 
     fn named(&self) -> JoinSet<()> {
@@ -232,6 +240,22 @@ async fn apps_are_found_by_their_port() {
     let port = discovery::port_and_path(&world.url).unwrap().0.to_string();
     let _syncing = world.keep_in_sync(&[("discovery-port", port)]);
     world.until("shop", None).await;
+    assert!(world.handle().is_discovered(&world.url));
+    assert!(!world.handle().is_discovered("http://localhost:1/api/inngest"));
+}
+
+#[tokio::test]
+async fn others_ask_for_a_sync_and_are_told_what_came_of_it() {
+    let world = World::new(200, json!({}), Push::Named { elsewhere: false }).await;
+    let _syncing = world.keep_in_sync(&[("no-discovery", "true".to_owned()), ("no-poll", "true".to_owned())]);
+    let handle = world.handle();
+    let nowhere = "http://localhost:1/api/inngest";
+    assert_eq!(handle.sync(nowhere).await, Err("unreachable".to_owned()));
+    let (one, other) = tokio::join!(handle.sync(&world.url), handle.sync(&world.url));
+    assert_eq!((one, other), (Ok(()), Ok(())), "two who ask for the same");
+    world.until("shop", None).await;
+    world.answer(401, json!({}), Push::Nothing);
+    assert_eq!(handle.sync(&world.url).await, Err("unauthorized".to_owned()));
 }
 
 #[tokio::test]

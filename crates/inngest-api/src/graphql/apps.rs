@@ -1,0 +1,130 @@
+//! Apps.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+
+use super::functions::Function;
+use super::session::Session;
+
+/// How an app is called.
+#[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
+pub(super) enum AppMethod {
+    Serve,
+    Connect,
+    Api,
+}
+
+impl AppMethod {
+    fn of(app: &inngest_core::App) -> Self {
+        if app.url.starts_with("ws") { Self::Connect } else { Self::Serve }
+    }
+}
+
+/// Which apps.
+#[derive(InputObject)]
+#[graphql(name = "AppsFilterV1")]
+pub(super) struct AppsFilter {
+    method: Option<AppMethod>,
+}
+
+/// What an SDK told about its features.
+#[derive(SimpleObject)]
+#[graphql(name = "SDKFeatureReadiness")]
+struct SdkFeatureReadiness {
+    ai_metadata_extraction: Option<SdkFeatureStatus>,
+    extended_traces: Option<SdkFeatureStatus>,
+}
+
+/// Whether a feature of an SDK can be used.
+#[derive(SimpleObject)]
+#[graphql(name = "SDKFeatureStatus")]
+struct SdkFeatureStatus {
+    ready: bool,
+    reason: Option<i64>,
+}
+
+/// An app, or a placeholder for a URL that has not answered yet.
+pub(super) struct App(pub(super) Arc<inngest_core::App>);
+
+/// An app, or a placeholder for a URL that has not answered yet.
+#[Object]
+impl App {
+    async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    #[graphql(name = "externalID")]
+    async fn external_id(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn sdk_language(&self) -> &str {
+        &self.0.sdk_language
+    }
+
+    async fn sdk_version(&self) -> &str {
+        &self.0.sdk_version
+    }
+
+    async fn framework(&self) -> Option<&str> {
+        Some(&*self.0.framework).filter(|framework| !framework.is_empty())
+    }
+
+    async fn url(&self) -> Option<&str> {
+        Some(&self.0.url)
+    }
+
+    async fn checksum(&self) -> Option<&str> {
+        Some(&self.0.checksum)
+    }
+
+    async fn error(&self) -> Option<&str> {
+        self.0.error.as_deref()
+    }
+
+    async fn functions(&self, ctx: &Context<'_>) -> Vec<Function> {
+        Function::live(&Session::of(ctx).registry, |function| function.app == self.0.id)
+    }
+
+    async fn method(&self) -> AppMethod {
+        AppMethod::of(&self.0)
+    }
+
+    async fn app_version(&self) -> Option<&str> {
+        Some(self.0.app_version.as_deref().unwrap_or_default())
+    }
+
+    async fn sdk_feature_readiness(&self) -> SdkFeatureReadiness {
+        SdkFeatureReadiness { ai_metadata_extraction: None, extended_traces: None }
+    }
+
+    async fn connected(&self) -> bool {
+        self.0.error.is_none()
+    }
+
+    async fn function_count(&self, ctx: &Context<'_>) -> i64 {
+        let active = Session::of(ctx).registry.active().filter(|(function, _)| function.app == self.0.id);
+        i64::try_from(active.count()).unwrap_or(i64::MAX)
+    }
+
+    async fn autodiscovered(&self, ctx: &Context<'_>) -> bool {
+        Session::of(ctx).api.apps.is_discovered(&self.0.url)
+    }
+}
+
+/// Every app that is not archived, by id.
+pub(super) fn list(session: &Session, filter: Option<&AppsFilter>) -> Vec<App> {
+    let wanted = filter.and_then(|filter| filter.method);
+    let apps = session.registry.apps().filter(|app| app.archived_at.is_none());
+    let mut apps: Vec<App> = apps
+        .filter(|app| wanted.is_none_or(|wanted| wanted == AppMethod::of(app)))
+        .map(|app| App(Arc::clone(app)))
+        .collect();
+    apps.sort_by_key(|app| app.0.id);
+    apps
+}

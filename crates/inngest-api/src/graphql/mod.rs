@@ -1,0 +1,47 @@
+//! GraphQL: what dashboards and the SDKs' test suites ask, at `/v0/gql` and `/graphql`.
+//!
+//! One file for each topic of the schema. What is read for one request is read once ([`session`]); how requests come in
+//! and answers go out is in [`transport`], and [`live`] answers again whenever something has changed.
+
+mod apps;
+mod configuration;
+mod declared;
+mod events;
+mod functions;
+mod history;
+mod live;
+mod mutation;
+mod problem;
+mod query;
+mod run_list;
+mod runs;
+mod runs_v1;
+mod scalars;
+mod schema;
+mod search;
+mod session;
+mod spans;
+mod step_info;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod triggers;
+mod workers;
+
+pub(crate) use transport::{get, options, post};
+
+use schema::Gql;
+
+/// The schema, and who listens to it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct GraphQl {
+    schema: Gql,
+    streams: live::Streams,
+}
+
+impl GraphQl {
+    pub(crate) fn new() -> Self {
+        Self { schema: schema::build(), streams: live::Streams::default() }
+    }
+}

@@ -1,0 +1,387 @@
+//! Traces: spans, and what they took in and gave out.
+
+use std::sync::Arc;
+
+use async_graphql::{Enum, Object, SimpleObject};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use inngest_core::{Payload, RunId, StepId, canonical};
+use inngest_state::trace::{ResponseHead, UserSpan};
+use uuid::Uuid;
+
+use super::problem::{Problem, Result};
+use super::runs::trace_id;
+use super::runs_v1::FunctionRun;
+use super::scalars::{
+    AnyJson, HttpHeaders, MetadataKind, MetadataScope, MetadataValues, Raw, Time, UlidText, UuidText,
+};
+use super::session::Session;
+use super::step_info::StepInfo;
+use crate::trace::{self, OutputOf, OutputRef, RunView, Span, SpanOp, SpanStatus};
+
+/// Where a span stands.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub(super) enum RunTraceSpanStatus {
+    Failed,
+    Queued,
+    Running,
+    Completed,
+    Waiting,
+    Cancelled,
+    Skipped,
+}
+
+impl From<SpanStatus> for RunTraceSpanStatus {
+    fn from(status: SpanStatus) -> Self {
+        match status {
+            SpanStatus::Queued => Self::Queued,
+            SpanStatus::Running => Self::Running,
+            SpanStatus::Waiting => Self::Waiting,
+            SpanStatus::Completed => Self::Completed,
+            SpanStatus::Failed => Self::Failed,
+            SpanStatus::Cancelled => Self::Cancelled,
+            SpanStatus::Skipped => Self::Skipped,
+        }
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+pub(super) enum StepOp {
+    Invoke,
+    Run,
+    Sleep,
+    WaitForEvent,
+    AiGateway,
+    WaitForSignal,
+}
+
+impl From<SpanOp> for StepOp {
+    fn from(op: SpanOp) -> Self {
+        match op {
+            SpanOp::Run => Self::Run,
+            SpanOp::Sleep => Self::Sleep,
+            SpanOp::WaitForEvent => Self::WaitForEvent,
+            SpanOp::WaitForSignal => Self::WaitForSignal,
+            SpanOp::Invoke => Self::Invoke,
+            SpanOp::AiGateway => Self::AiGateway,
+        }
+    }
+}
+
+/// The reply of the app.
+#[derive(SimpleObject)]
+struct RunTraceSpanResponseInfo {
+    status_code: i64,
+    headers: HttpHeaders,
+}
+
+impl From<&ResponseHead> for RunTraceSpanResponseInfo {
+    fn from(head: &ResponseHead) -> Self {
+        Self { status_code: head.status.into(), headers: HttpHeaders(json(&head.headers.json)) }
+    }
+}
+
+fn json(text: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(text).unwrap_or_default()
+}
+
+/// A note about a span.
+#[derive(SimpleObject)]
+struct SpanMetadata {
+    scope: MetadataScope,
+    kind: MetadataKind,
+    values: MetadataValues,
+    updated_at: Time,
+}
+
+/// What a span of the user's own code tells besides.
+#[derive(SimpleObject)]
+struct UserlandSpan {
+    span_name: Option<String>,
+    span_kind: Option<String>,
+    service_name: Option<String>,
+    resource_attrs: Option<Raw>,
+    scope_name: Option<String>,
+    scope_version: Option<String>,
+    span_attrs: Option<Raw>,
+}
+
+impl From<&UserSpan> for UserlandSpan {
+    fn from(span: &UserSpan) -> Self {
+        let content = json(&span.content);
+        let text = |name: &str| content[name].as_str().map(str::to_owned);
+        let raw =
+            |name: &str| content.get(name).filter(|value| !value.is_null()).map(|value| Raw(value.to_string().into()));
+        Self {
+            span_name: Some(span.name.to_string()),
+            span_kind: text("spanKind"),
+            service_name: text("serviceName"),
+            resource_attrs: raw("resourceAttrs"),
+            scope_name: text("scopeName"),
+            scope_version: text("scopeVersion"),
+            span_attrs: raw("spanAttrs"),
+        }
+    }
+}
+
+/// A span of a trace, with those below it.
+pub(super) struct RunTraceSpan {
+    view: Arc<RunView>,
+    span: Span,
+    children: Vec<RunTraceSpan>,
+}
+
+impl RunTraceSpan {
+    pub(super) fn of(view: &Arc<RunView>, mut span: Span) -> Self {
+        let children = std::mem::take(&mut span.children).into_iter().map(|child| Self::of(view, child)).collect();
+        Self { view: Arc::clone(view), span, children }
+    }
+}
+
+/// A span of a trace, with those below it.
+#[Object]
+impl RunTraceSpan {
+    #[graphql(name = "appID")]
+    async fn app_id(&self) -> UuidText {
+        UuidText(self.view.function.as_ref().map_or_else(Uuid::nil, |function| function.app.0))
+    }
+
+    #[graphql(name = "functionID")]
+    async fn function_id(&self) -> UuidText {
+        UuidText(self.view.run.function.0)
+    }
+
+    #[graphql(name = "runID")]
+    async fn run_id(&self) -> UlidText {
+        self.view.run.id.into()
+    }
+
+    async fn run(&self) -> FunctionRun {
+        FunctionRun(self.view.run.clone())
+    }
+
+    #[graphql(name = "spanID")]
+    async fn span_id(&self) -> &str {
+        &self.span.id
+    }
+
+    #[graphql(name = "traceID")]
+    async fn trace_id(&self) -> String {
+        trace_id(self.view.run.id)
+    }
+
+    #[graphql(name = "groupID")]
+    async fn group_id(&self) -> Option<String> {
+        self.span.group.map(|job| job.to_string())
+    }
+
+    async fn name(&self) -> &str {
+        &self.span.name
+    }
+
+    async fn status(&self) -> RunTraceSpanStatus {
+        self.span.status.into()
+    }
+
+    async fn attempts(&self) -> Option<i64> {
+        self.span.attempts.map(i64::from)
+    }
+
+    async fn duration(&self) -> Option<i64> {
+        self.span.duration
+    }
+
+    #[graphql(name = "outputID")]
+    async fn output_id(&self) -> Option<String> {
+        self.span.output.as_ref().map(output_id)
+    }
+
+    async fn queued_at(&self) -> Time {
+        self.span.queued_at.into()
+    }
+
+    async fn scheduled_at(&self) -> Option<Time> {
+        self.span.scheduled_at.map(Time::from)
+    }
+
+    async fn started_at(&self) -> Option<Time> {
+        match &self.span.user {
+            Some(user) => Some(Time::of_nanos(user.started_ns)),
+            None => self.span.started_at.map(Time::from),
+        }
+    }
+
+    async fn ended_at(&self) -> Option<Time> {
+        match &self.span.user {
+            Some(user) => Some(Time::of_nanos(user.ended_ns)),
+            None => self.span.ended_at.map(Time::from),
+        }
+    }
+
+    async fn children_spans(&self) -> &[RunTraceSpan] {
+        &self.children
+    }
+
+    async fn step_op(&self) -> Option<StepOp> {
+        self.span.op.map(StepOp::from)
+    }
+
+    #[graphql(name = "stepID")]
+    async fn step_id(&self) -> Option<&str> {
+        self.span.step.as_ref().map(StepId::as_str)
+    }
+
+    async fn step_info(&self) -> Option<StepInfo> {
+        self.span.info.clone().map(StepInfo::from)
+    }
+
+    async fn step_type(&self) -> &str {
+        self.span.step_type
+    }
+
+    async fn is_root(&self) -> bool {
+        self.span.is_root
+    }
+
+    #[graphql(name = "parentSpanID")]
+    async fn parent_span_id(&self) -> Option<&str> {
+        self.span.parent.as_deref()
+    }
+
+    async fn parent_span(&self) -> Option<RunTraceSpan> {
+        None
+    }
+
+    async fn is_userland(&self) -> bool {
+        self.span.user.is_some()
+    }
+
+    async fn userland_span(&self) -> Option<UserlandSpan> {
+        self.span.user.as_deref().map(UserlandSpan::from)
+    }
+
+    #[graphql(name = "debugRunID")]
+    async fn debug_run_id(&self) -> Option<UlidText> {
+        None
+    }
+
+    #[graphql(name = "debugSessionID")]
+    async fn debug_session_id(&self) -> Option<UlidText> {
+        None
+    }
+
+    async fn debug_paused(&self) -> bool {
+        false
+    }
+
+    async fn skip_reason(&self) -> Option<&str> {
+        self.span.skip.as_ref().map(|skip| skip.reason)
+    }
+
+    #[graphql(name = "skipExistingRunID")]
+    async fn skip_existing_run_id(&self) -> Option<String> {
+        self.span.skip.as_ref()?.existing.map(|run| run.to_string())
+    }
+
+    async fn metadata(&self) -> Vec<SpanMetadata> {
+        let shown = self.span.metadata.iter().map(|note| SpanMetadata {
+            scope: MetadataScope((*note.scope).into()),
+            kind: MetadataKind((*note.kind).into()),
+            values: MetadataValues(note.values.clone().into()),
+            updated_at: note.updated_at.into(),
+        });
+        shown.collect()
+    }
+
+    async fn response(&self) -> Option<RunTraceSpanResponseInfo> {
+        self.span.response.as_ref().map(RunTraceSpanResponseInfo::from)
+    }
+}
+
+/// An error as its SDK told it.
+#[derive(SimpleObject)]
+struct StepError {
+    message: String,
+    name: Option<String>,
+    stack: Option<String>,
+    cause: Option<AnyJson>,
+}
+
+/// What a span took in and gave out.
+#[derive(SimpleObject)]
+pub(super) struct RunTraceSpanOutput {
+    input: Option<Raw>,
+    data: Option<Raw>,
+    error: Option<StepError>,
+}
+
+/// The output of the span that an `outputID` names.
+pub(super) async fn output(session: &Session, id: &str) -> Result<RunTraceSpanOutput> {
+    let of = of_output_id(id).ok_or_else(|| {
+        Problem::InvalidArgument("error parsing span identifier: not an outputID of this server".to_owned())
+    })?;
+    let unknown = || Problem::NotFound("no output found".to_owned());
+    let view = session.trace(of.run).await?.ok_or_else(unknown)?;
+    let output = trace::output(&view, &of.of).ok_or_else(unknown)?;
+    Ok(RunTraceSpanOutput {
+        input: output.input.map(Raw),
+        data: output.data.map(Raw),
+        error: output.error.map(|error| StepError {
+            message: error.message,
+            name: error.name,
+            stack: error.stack,
+            cause: error.cause.map(|cause: Payload| AnyJson(json(&cause))),
+        }),
+    })
+}
+
+fn output_id(output: &OutputRef) -> String {
+    let run = output.run;
+    let text = match &output.of {
+        OutputOf::Run => format!("[\"{run}\"]"),
+        OutputOf::Step(step) => {
+            let mut text = format!("[\"{run}\",").into_bytes();
+            canonical::write_string(&mut text, step.as_str());
+            text.push(b']');
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        OutputOf::Attempt { job, generation } => format!("[\"{run}\",{job},{generation}]"),
+    };
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+fn of_output_id(id: &str) -> Option<OutputRef> {
+    let text = URL_SAFE_NO_PAD.decode(id).ok()?;
+    let read = |run: &str, of: OutputOf| Some(OutputRef { run: run.parse::<RunId>().ok()?, of });
+    if let Ok((run, job, generation)) = serde_json::from_slice::<(String, u64, u32)>(&text) {
+        return read(&run, OutputOf::Attempt { job, generation });
+    }
+    if let Ok((run, step)) = serde_json::from_slice::<(String, String)>(&text) {
+        return read(&run, OutputOf::Step(step.as_str().into()));
+    }
+    let (run,) = serde_json::from_slice::<(String,)>(&text).ok()?;
+    read(&run, OutputOf::Run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_found_again_by_its_id() {
+        let run: RunId = "01M85QG3Q1DH641JJ6C83V6CS8".parse().unwrap();
+        for of in [
+            OutputOf::Run,
+            OutputOf::Step("98bf98df193bcce7c3362c5a1d5a2f0c3a4a8e8c".into()),
+            OutputOf::Step("\"a\\b".into()),
+            OutputOf::Attempt { job: u64::MAX, generation: 3 },
+        ] {
+            let named = OutputRef { run, of };
+            assert_eq!(of_output_id(&output_id(&named)), Some(named));
+        }
+        for id in ["", "!", "e30", &URL_SAFE_NO_PAD.encode("[\"x\"]")] {
+            assert_eq!(of_output_id(id), None, "{id}");
+        }
+    }
+}
