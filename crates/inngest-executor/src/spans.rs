@@ -7,8 +7,6 @@
 
 mod attributes;
 
-use std::fmt::Write as _;
-
 use inngest_core::canonical::{self, Numbers};
 use inngest_core::{FunctionId, Payload, RunId, StepId};
 use inngest_queue::JobId;
@@ -185,9 +183,7 @@ fn nanos(nanos: u64) -> i64 {
 }
 
 fn hex(id: [u8; 8]) -> String {
-    let mut text = String::with_capacity(16);
-    id.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
-    text
+    format!("{:016x}", u64::from_be_bytes(id))
 }
 
 #[cfg(test)]

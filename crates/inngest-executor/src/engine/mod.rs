@@ -19,6 +19,8 @@ mod rerun;
 mod spans;
 mod test_mode;
 mod timers;
+#[cfg(test)]
+mod trace_tests;
 mod work;
 
 use std::collections::HashMap;

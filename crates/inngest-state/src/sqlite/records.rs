@@ -125,8 +125,8 @@ pub(super) fn put_spans(connection: &Connection, spans: &[UserSpan]) -> rusqlite
     let mut count = connection.prepare_cached("SELECT count(*) FROM user_spans WHERE run_id = ?1")?;
     for spans in spans.chunk_by(|a, b| a.run == b.run) {
         let run = spans[0].run;
-        let stored = count.query_row([run.to_bytes()], |row| row.get::<_, u32>(0))?;
-        let room = limits::SPANS_PER_RUN_MAX.saturating_sub(stored as usize);
+        let stored: i64 = count.query_row([run.to_bytes()], |row| row.get(0))?;
+        let room = limits::SPANS_PER_RUN_MAX.saturating_sub(usize::try_from(stored).unwrap_or(usize::MAX));
         if room < spans.len() {
             let dropped = spans.len() - room;
             tracing::warn!(run_id = %run, dropped, "the run has all spans of user code that it may have");

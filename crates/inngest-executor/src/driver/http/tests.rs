@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use inngest_core::{AppId, FunctionId, Millis, RunId, SystemClock};
 use inngest_queue::JobId;
+use serde_json::json;
 
 use super::*;
 use app::{App, Then, reply};
@@ -80,8 +81,8 @@ async fn a_call_says_whose_it_is() {
     }
     let parent = received.header("traceparent").unwrap();
     let run: RunId = RUN.parse().unwrap();
-    assert!(parent.len() == 55 && parent.ends_with("-01"), "{parent}");
-    assert!(parent.starts_with(&format!("00-{:032x}-", run.0.0)), "{parent}");
+    assert!(parent.len() == 55 && parent.starts_with(&format!("00-{:032x}-", run.0.0)), "{parent}");
+    assert_eq!(parent, spans::traceparent(JobId::start(run), 1));
     let state = format!(
         "inngest@traceref=%7B%22tp%22%3A%22{parent}%22%2C%22ts%22%3A%22%22%7D,inngest@fn={fn_id},inngest@app={app_id}"
     );
@@ -191,7 +192,10 @@ async fn a_reply_that_breaks_off_is_told_from_an_app_that_is_not_there() {
     for broken in [cut, cut_chunk] {
         let app = App::start(move |_| Then::ReplyAndClose(broken.clone())).await;
         let outcome = call(&app.url("/")).await;
-        assert!(matches!(outcome, Err(CallError::Reset(..))), "{outcome:?}");
+        let Err(error @ CallError::Reset(..)) = outcome else { panic!("{outcome:?}") };
+        let head = error.response().expect("its beginning came");
+        assert!(matches!(head.status, 200 | 201), "{head:?}");
+        assert_eq!(head.headers.json, r#"{"X-Inngest-Sdk":"js:v4"}"#);
     }
     let gone = App::start(|_| Then::Close).await.stopped().await;
     let Err(CallError::Unreachable(reason)) = call(&format!("http://{gone}/")).await else { panic!() };
@@ -382,4 +386,33 @@ async fn apps_are_pinged_with_the_same_client() {
     let silent = App::start(|_| Then::Hang).await;
     let outcome = client.get(&silent.url("/"), HeaderMap::new(), Duration::from_millis(50)).await;
     assert!(matches!(outcome, Err(CallError::TimedOut)));
+}
+
+#[tokio::test]
+async fn status_and_headers_of_every_reply_are_kept() {
+    for (status, said, body, kept) in [
+        (200, SDK, "1", json!({ "X-Inngest-Sdk": "js:v4.0.0" })),
+        (
+            206,
+            "x-inngest-sdk: js\r\nset-cookie: a=SECRET\r\ndate: today\r\n",
+            "[]",
+            json!({ "X-Inngest-Sdk": "js", "Set-Cookie": "[hidden]" }),
+        ),
+        (502, "content-type: text/html\r\n", "<html>", json!({ "Content-Type": "text/html" })),
+        (201, SDK, r#"{"status":206,"body":"[]"}"#, json!({ "X-Inngest-Sdk": "js:v4.0.0" })),
+    ] {
+        let app = App::start(move |_| Then::Reply(reply(status, said, body.as_bytes()))).await;
+        let head = call(&app.url("/")).await.unwrap().head();
+        let headers: serde_json::Value = serde_json::from_slice(&head.headers.json).unwrap();
+        assert_eq!((head.status, headers), (if status == 201 { 206 } else { status }, kept));
+    }
+}
+
+#[tokio::test]
+async fn replies_with_the_same_headers_share_them() {
+    let app = App::start(|seen| Then::Reply(reply(200, &format!("{SDK}date: {}\r\n", seen.nth), b"1"))).await;
+    let executor = executor();
+    let first = executor.execute(request(&app.url("/"))).await.unwrap();
+    let second = executor.execute(request(&app.url("/"))).await.unwrap();
+    assert!(Arc::ptr_eq(&first.headers, &second.headers));
 }

@@ -10,4 +10,5 @@ mod orders;
 mod parallel;
 mod sequential;
 mod sleeps;
+mod traces;
 mod waits;

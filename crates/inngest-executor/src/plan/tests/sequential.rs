@@ -105,7 +105,7 @@ fn a_record_tells_when_the_step_ran() {
     model.answer(&call, Ok(ops(vec![measured, ahead, ran("c")]))).unwrap();
     let spans: Vec<_> = model.records.iter().map(|r| (r.queued_at, r.started_at, r.ended_at)).collect();
     let at = |ms| Millis(START.0 + ms);
-    assert_eq!(spans, [(START, at(300), at(500)), (START, at(1000), at(1000)), (START, START, at(1000))]);
+    assert_eq!(spans, [(START, at(300), at(500)), (at(1000), at(1000), at(1000)), (START, START, at(1000))]);
     assert_eq!(model.records[0].input, Some(json("[1]")));
     assert_eq!((model.records[0].op, model.records[0].attempt), (StepOp::Run, 0));
 }
