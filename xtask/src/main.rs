@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod coverage;
+mod openapi;
 mod process;
 mod sdk;
 mod test;

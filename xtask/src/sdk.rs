@@ -9,7 +9,7 @@
 
 mod cases;
 mod controlled;
-mod install;
+pub(crate) mod install;
 mod provider;
 mod scenario;
 mod tested;

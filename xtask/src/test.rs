@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::{checks, process, sdk};
+use crate::{checks, openapi, process, sdk};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -33,13 +33,14 @@ impl Totals {
 
 type Step = (&'static str, fn() -> anyhow::Result<Totals>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("format", || command(&["fmt", "--all", "--check"])),
     ("clippy", || command(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("crates", checks::crates),
     ("tidy", checks::tidy),
     ("unit", unit),
     ("crash", crash),
+    ("openapi", openapi::run),
     ("sdk", sdk::run),
 ];
 

@@ -296,11 +296,11 @@ fn go_duration(text: &str) -> String {
     let (hours, minutes, seconds) = (nanos / second / 3_600, nanos / second / 60 % 60, nanos % (60 * second));
     match nanos {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{sign}{nanos}ns"),
-        ..1_000_000 => format!("{sign}{}µs", fraction(nanos, 1_000)),
-        ..1_000_000_000 => format!("{sign}{}ms", fraction(nanos, 1_000_000)),
-        ..60_000_000_000 => format!("{sign}{}s", fraction(seconds, second)),
-        ..3_600_000_000_000 => format!("{sign}{minutes}m{}s", fraction(seconds, second)),
+        1..1_000 => format!("{sign}{nanos}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", fraction(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", fraction(nanos, 1_000_000)),
+        1_000_000_000..60_000_000_000 => format!("{sign}{}s", fraction(seconds, second)),
+        60_000_000_000..3_600_000_000_000 => format!("{sign}{minutes}m{}s", fraction(seconds, second)),
         _ => format!("{sign}{hours}h{minutes}m{}s", fraction(seconds, second)),
     }
 }

@@ -232,8 +232,6 @@ fn router(api: Api) -> Router {
 async fn require_signing_key(State(api): State<Api>, request: Request<Body>, next: Next) -> Response<Body> {
     if api.auth.accepts(request.headers()) {
         next.run(request).await
-    } else if v2::has(request.uri().path()) {
-        v2::Error::unauthorised(request.headers()).into_response()
     } else {
         ApiError::new(401, "Authentication failed").into_response()
     }

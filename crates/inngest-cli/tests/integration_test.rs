@@ -14,6 +14,8 @@ mod causes;
 mod checkpoints;
 #[path = "integration/concurrency.rs"]
 mod concurrency;
+#[path = "integration/contracts.rs"]
+mod contracts;
 #[path = "integration/cron.rs"]
 mod cron;
 #[path = "integration/debounce.rs"]
@@ -68,5 +70,7 @@ mod singleton;
 mod steps;
 #[path = "integration/throttle.rs"]
 mod throttle;
+#[path = "integration/v2.rs"]
+mod v2;
 #[path = "integration/waits.rs"]
 mod waits;

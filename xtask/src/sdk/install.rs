@@ -22,12 +22,12 @@ pub(crate) fn javascript(dir: &Path) -> anyhow::Result<Command> {
 
 /// The Python app that FastAPI serves.
 pub(crate) fn fastapi(dir: &Path) -> anyhow::Result<Command> {
-    Ok(command(&python(dir)?, ["fastapi_app.py"]))
+    Ok(command(&python(dir, "python")?, ["fastapi_app.py"]))
 }
 
 /// The Python app that Flask serves.
 pub(crate) fn flask(dir: &Path) -> anyhow::Result<Command> {
-    Ok(command(&python(dir)?, ["flask_app.py"]))
+    Ok(command(&python(dir, "python")?, ["flask_app.py"]))
 }
 
 /// The Go app; the compiler keeps the modules and what it has built.
@@ -39,9 +39,15 @@ pub(crate) fn go(dir: &Path) -> anyhow::Result<Command> {
     Ok(command(&app, [""; 0]))
 }
 
-/// A Python with the packages of the directory.
-fn python(dir: &Path) -> anyhow::Result<String> {
-    let environment = built("python")?;
+/// The program that makes requests from OpenAPI documents.
+pub(crate) fn schemathesis(dir: &Path) -> anyhow::Result<String> {
+    let python = python(dir, "openapi")?;
+    Ok(Path::new(&python).with_file_name("schemathesis").display().to_string())
+}
+
+/// A Python with the packages of the directory, in an environment of this name.
+fn python(dir: &Path, name: &str) -> anyhow::Result<String> {
+    let environment = built(name)?;
     let python = environment.join("bin/python").display().to_string();
     let pins = dir.join("requirements.txt");
     once(&pins, &environment, || {

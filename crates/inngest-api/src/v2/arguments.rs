@@ -146,3 +146,78 @@ fn text(value: Value) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use schemars::JsonSchema;
+
+    use super::*;
+
+    /// A request.
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase")]
+    struct Find {
+        thing_id: String,
+        #[serde(default)]
+        colour: Vec<String>,
+        #[serde(default)]
+        is_new: bool,
+        limit: Option<i32>,
+    }
+
+    /// A body.
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Change {
+        data: Option<i32>,
+    }
+
+    fn operation() -> Operation {
+        Operation::new("Find", Method::POST, "/things/{thingId}", "Finds").parameters::<Find>().body::<Change>()
+    }
+
+    fn pairs(said: &[(&str, &str)]) -> Vec<(String, String)> {
+        said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn find(query: &[(&str, &str)]) -> Result<Find, Error> {
+        read(&operation().parameters, pairs(&[("thingId", "x")]), pairs(query))
+    }
+
+    #[test]
+    fn queries_are_read_in_both_spellings_and_by_their_types() {
+        let query =
+            [("colour", "red"), ("colour", "a,b"), ("is_new", "t"), ("limit", "-3"), ("other", "x"), ("thingId", "y")];
+        let colour = vec!["red".to_owned(), "a,b".to_owned()];
+        assert_eq!(find(&query), Ok(Find { thing_id: "x".into(), colour, is_new: true, limit: Some(-3) }));
+        let nothing = Find { thing_id: "x".into(), colour: Vec::new(), is_new: false, limit: None };
+        assert_eq!(find(&[("limit", ""), ("isNew", "")]), Ok(nothing));
+        for (name, value, problem) in [
+            ("limit", "x", "parameter \"limit\": a whole number is expected, not \"x\""),
+            ("isNew", "maybe", "parameter \"isNew\": true or false is expected, not \"maybe\""),
+        ] {
+            assert_eq!(find(&[(name, value)]), Err(Error::unreadable(problem)));
+        }
+    }
+
+    #[test]
+    fn an_empty_body_says_nothing_and_a_list_is_no_object() {
+        assert_eq!(read_body(&operation(), b" "), Ok(Change { data: None }));
+        assert!(read_body::<Change>(&operation(), b"[1]").is_err());
+        let unknown = Error::unreadable("unknown field \"x\", expected \"data\" at line 1 column 4");
+        assert_eq!(read_body::<Change>(&operation(), br#"{"x":1}"#), Err(unknown));
+    }
+
+    #[test]
+    fn the_members_of_one_object_go_where_they_belong() {
+        let arguments =
+            r#"{"thing_id":"a/b","colour":["red","blue"],"isNew":true,"limit":null,"data":{"n":9007199254740993}}"#;
+        let parts = Parts::of(&operation(), &RawValue::from_string(arguments.into()).unwrap()).unwrap();
+        assert_eq!(parts.path, pairs(&[("thing_id", "a/b")]));
+        assert_eq!(parts.query, pairs(&[("colour", "red"), ("colour", "blue"), ("isNew", "true")]));
+        assert_eq!(parts.body, r#"{"data":{"n":9007199254740993}}"#);
+        let unknown = RawValue::from_string(r#"{"other":1}"#.into()).unwrap();
+        assert_eq!(Parts::of(&operation(), &unknown).err(), Some(Error::unreadable("unknown argument \"other\"")));
+    }
+}

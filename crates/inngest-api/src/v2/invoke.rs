@@ -21,25 +21,21 @@ use crate::events;
 /// What a request may have around the data of its event.
 const AROUND_BYTES_MAX: usize = 4 * 1024;
 
-pub(super) fn endpoint() -> Endpoint {
-    Endpoint::send(
-        "InvokeFunction",
-        Method::POST,
-        "/apps/{appId}/functions/{functionId}/invoke",
-        "Invokes a function",
-        invoke,
-    )
-    .group("Functions")
-    .describe(
-        "Starts a run of a function with this data, whatever its triggers. A function that gathers events in batches \
-         runs at once with this one.",
-    )
-    .error(404, "There is no such function.")
-    .also::<One<RunId>>(409, "This key has started a run in the last 24 hours: the one that is named.")
-    .error(422, "It starts no run: there were too many, or the function is paused, debounced or runs already.")
-    .body_bytes_max(|api| api.limits.event_bytes_max + AROUND_BYTES_MAX)
-    .cli("invoke-function")
-    .tool("invoke_function", "Invoke function")
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let path = "/apps/{appId}/functions/{functionId}/invoke";
+    let endpoint = Endpoint::send("InvokeFunction", Method::POST, path, "Invokes a function", invoke)
+        .group("Functions")
+        .describe(
+            "Starts a run of a function with this data, whatever its triggers. A function that gathers events in \
+             batches runs at once with this one.",
+        )
+        .error(404, "There is no such function.")
+        .also::<One<RunId>>(409, "This key has started a run in the last 24 hours: the one that is named.")
+        .error(422, "It starts no run: there were too many, or the function is paused, debounced or runs already.")
+        .body_bytes_max(|api| api.limits.event_bytes_max + AROUND_BYTES_MAX)
+        .cli("invoke-function")
+        .tool("invoke_function", "Invoke function");
+    vec![endpoint]
 }
 
 /// What a function is invoked with.

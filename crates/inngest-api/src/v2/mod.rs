@@ -25,16 +25,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::value::RawValue;
 
+use crate::Api;
 use crate::operation::Operation;
-use crate::{Api, require_signing_key};
 use arguments::Parts;
 use endpoint::{Asked, Endpoint};
 pub(crate) use error::Error;
@@ -42,8 +42,15 @@ pub(crate) use error::Error;
 static TABLE: LazyLock<Vec<Endpoint>> = LazyLock::new(table);
 
 fn table() -> Vec<Endpoint> {
-    let parts =
-        [account::endpoints(), apps::endpoints(), functions::endpoints(), runs::endpoints(), cloud_only::endpoints()];
+    let parts = [
+        account::endpoints(),
+        apps::endpoints(),
+        functions::endpoints(),
+        invoke::endpoints(),
+        events::endpoints(),
+        runs::endpoints(),
+        cloud_only::endpoints(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -54,6 +61,7 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
 
 /// Does what an operation does, for a caller who has these headers. Its arguments are the members of an object, those of
 /// the path, the query and the body alike. The status, and the body of the reply.
+#[allow(dead_code, reason = "called by /mcp, which is under way")]
 pub(crate) async fn call(api: &Api, headers: &HeaderMap, id: &str, arguments: &RawValue) -> (u16, Bytes) {
     let response = match answer(api, headers, id, arguments) {
         Ok((endpoint, asked)) => endpoint.answer(asked).await,
@@ -94,13 +102,21 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
     }
     let signed = paths.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     signed
-        .layer(middleware::from_fn_with_state(api.clone(), require_signing_key))
+        .layer(middleware::from_fn_with_state(api.clone(), authorise))
         .route("/openapi.json", get(describe::document))
         .route("/docs", get(describe::page))
         .route("/operations", get(catalogue::get))
         .route("/operations/{*rest}", get(catalogue::get))
         .fallback(async || Error::no_route(404, "Not Found"))
         .method_not_allowed_fallback(async || Error::no_route(405, "Method Not Allowed"))
+}
+
+/// Lets requests with a signing key pass.
+async fn authorise(State(api): State<Api>, request: Request<Body>, next: Next) -> Response<Body> {
+    if api.auth.accepts(request.headers()) {
+        return next.run(request).await;
+    }
+    Error::unauthorised(request.headers()).into_response()
 }
 
 async fn respond(

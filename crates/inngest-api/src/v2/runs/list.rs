@@ -37,12 +37,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// A time of a run.
 #[derive(JsonSchema)]
-#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is looked at")]
 enum TimeField {
-    QueuedAt,
-    StartedAt,
-    EndedAt,
+    #[serde(rename = "queuedAt")]
+    Queued,
+    #[serde(rename = "startedAt")]
+    Started,
+    #[serde(rename = "endedAt")]
+    Ended,
 }
 
 /// An order of runs.
