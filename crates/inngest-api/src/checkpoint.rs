@@ -1,7 +1,7 @@
 //! `POST /v1/checkpoint/{run}/async`: steps that an SDK finished while its call goes on.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::HeaderMap;
 use inngest_core::{RunId, limits};
 use inngest_executor::engine::{CheckpointError, CheckpointSource};
@@ -11,6 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::paths::Path;
 use crate::{Api, body};
 
 #[derive(Deserialize)]

@@ -34,7 +34,7 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
     } else {
         format!("<table><tr><th>App<th>URL<th>Functions{rows}</table>")
     };
-    let html = format!(
+    let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Inngest</title><style>{STYLE}</style>\
          <h1>Inngest {kind} server</h1><p>Version {version}. It runs, and works on {leased} jobs now; {waiting} wait for their time.\
          <h2>Apps</h2>{apps}\
@@ -47,7 +47,12 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
         waiting = api.engine.depth().await.waiting,
         port = api.info.port,
     );
-    let mut response = Response::new(Body::from(html));
+    html(page)
+}
+
+/// A page that needs nothing of other sites, and that no other site may show as its own.
+pub(crate) fn html(page: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(page));
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'self'; style-src 'unsafe-inline'"),

@@ -1,7 +1,7 @@
 //! `POST /invoke/{slug}`: runs a function whatever its triggers.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{HeaderMap, Response};
 use inngest_core::event::EventBody;
 use inngest_core::{Payload, canonical};
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::error::{ApiError, json_reply};
 use crate::events;
+use crate::paths::Path;
 use crate::{Api, body};
 
 pub(crate) async fn invoke(

@@ -47,7 +47,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 use http::{HeaderValue, Method, Request, Response};
 use inngest_executor::engine::Engine;
@@ -157,43 +157,8 @@ fn refused(path: &str, problem: String) -> Response<Body> {
 }
 
 fn router(api: Api) -> Router {
-    let v1 = Router::new()
-        .route("/events", get(rest::events::list).post(events::post))
-        .route("/events/{id}", get(rest::events::get))
-        .route("/events/{id}/explain", get(rest::explain_event::get))
-        .route("/events/{id}/runs", get(rest::events::runs))
-        .route("/events/{id}/skips", get(rest::skips::of_event))
-        .route(
-            "/flow-control",
-            get(rest::flow_control::get).put(rest::flow_control::put).delete(rest::flow_control::remove),
-        )
-        .route("/runs", get(rest::runs::list))
-        .route("/runs/{id}", get(rest::runs::get).delete(rest::runs::cancel))
-        .route("/runs/{id}/actions", get(rest::runs::actions))
-        .route("/runs/{id}/explain", get(rest::explain::get))
-        .route("/runs/{id}/jobs", get(rest::runs::jobs))
-        .route("/runs/{id}/metadata", post(rest::metadata::add))
-        .route("/runs/{id}/rerun", post(rest::reruns::one))
-        .route("/reruns", post(rest::reruns::many))
-        .route("/signals", post(rest::signals::send))
-        .route("/cancellations", get(rest::cancellations::list).post(rest::cancellations::create))
-        .route("/cancellations/{id}", delete(rest::cancellations::remove))
-        .route("/functions", get(rest::functions::list))
-        .route("/functions/{id}/pause", post(rest::flow_control::pause))
-        .route("/functions/{id}/resume", post(rest::flow_control::resume))
-        .route("/functions/{id}/drain", post(rest::flow_control::drain))
-        .route("/functions/{id}/gatherings", get(rest::gatherings::of_function))
-        .route("/functions/{id}/skips", get(rest::skips::of_function))
-        .route("/apps/{app}/functions", get(rest::functions::of_app))
-        .route("/prom/{env}", get(metrics::get))
-        .route("/traces/userland", post(userland::take))
-        .route("/webhooks", any(rest::webhooks))
-        .route("/webhooks/{id}", any(rest::webhooks))
-        .route("/checkpoint/{id}/async", post(checkpoint::asynchronous))
-        .route("/http/runs/{id}/async", post(checkpoint::asynchronous));
     let signed = Router::new()
-        .nest("/v1", v1.clone())
-        .nest("/api/v1", v1)
+        .merge(rest::table::router())
         .route("/invoke/{slug}", post(invoke::invoke))
         .route("/v0/runs/{id}", delete(v0::cancel))
         .route("/v0/runs/{id}/actions", get(v0::actions))
@@ -217,6 +182,7 @@ fn router(api: Api) -> Router {
         .merge(signed)
         .merge(tests)
         .merge(graphql)
+        .merge(rest::describe::router())
         .nest("/v2", v2.clone())
         .nest("/api/v2", v2)
         .route("/", get(home::page))

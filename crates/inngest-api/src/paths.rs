@@ -1,4 +1,22 @@
-//! Which paths belong to whom. Paths are compared by whole segments: `/events` is no path of `/e`.
+//! Which paths belong to whom, and what they say. Paths are compared by whole segments: `/events` is no path of `/e`.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// What a path says. One that cannot be read is refused in the form of all errors.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        read.map(|path| Self(path.0)).map_err(|rejection| ApiError::bad_request(rejection.body_text()))
+    }
+}
 
 /// What programs ask for; whatever else is asked for is a page of the UI.
 const API_ROOTS: [&str; 17] = [

@@ -49,11 +49,7 @@ pub(crate) async fn take(State(api): State<Api>, headers: HeaderMap, body: Body)
 async fn rejected(api: &Api, encoding: Encoding, headers: &HeaderMap, body: Body) -> Result<usize, ApiError> {
     let body = body::read_whole(headers, body, BODY_BYTES_MAX).await?;
     let export = encoding.read(&body).ok_or_else(|| ApiError::bad_request("Invalid payload"))?;
-    take_spans(api, export).await
-}
-
-async fn take_spans(_api: &Api, _export: ExportTraceServiceRequest) -> Result<usize, ApiError> {
-    Ok(0)
+    Ok(api.engine.take_spans(export).await?)
 }
 
 impl Encoding {

@@ -1,7 +1,7 @@
 //! What SDKs fetch while they work on a run whose state is too large for a request, and the oldest way to cancel one.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{Response, StatusCode};
 use inngest_core::{RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
@@ -10,6 +10,7 @@ use inngest_state::RunState;
 use std::sync::Arc;
 
 use crate::error::{ApiError, raw_json};
+use crate::paths::Path;
 use crate::{Api, body};
 
 fn parse_id(id: &str) -> Result<RunId, ApiError> {

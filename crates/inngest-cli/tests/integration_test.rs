@@ -70,6 +70,12 @@ mod singleton;
 mod steps;
 #[path = "integration/throttle.rs"]
 mod throttle;
+#[path = "integration/v1_openapi.rs"]
+mod v1_openapi;
+#[path = "integration/v1_surface.rs"]
+mod v1_surface;
+#[path = "integration/v1_test_mode.rs"]
+mod v1_test_mode;
 #[path = "integration/v2.rs"]
 mod v2;
 #[path = "integration/waits.rs"]

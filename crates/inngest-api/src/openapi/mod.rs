@@ -18,6 +18,8 @@ pub(crate) struct About<'a> {
     pub(crate) version: &'a str,
     /// Where its paths begin.
     pub(crate) root: &'a str,
+    /// Whether what is not there may be `null`; else it is always left out.
+    pub(crate) has_null: bool,
 }
 
 /// The document of an API.
@@ -26,13 +28,13 @@ pub(crate) fn document<'o>(about: About<'_>, operations: impl IntoIterator<Item 
     let (mut read, mut written) = (generator(Contract::Deserialize), generator(Contract::Serialize));
     let mut paths = Map::new();
     for operation in operations {
-        let described = describe(operation, &mut read, &mut written);
+        let described = describe(operation, about.has_null, &mut read, &mut written);
         let item = paths.entry(operation.path).or_insert_with(|| json!({}));
         item[operation.method.as_str().to_ascii_lowercase()] = described;
     }
     let mut schemas = read.take_definitions(true);
     schemas.extend(written.take_definitions(true));
-    for schema in schemas.values_mut() {
+    for schema in schemas.values_mut().filter(|_| !about.has_null) {
         if let Ok(schema) = schema.try_into() {
             without_null(schema);
         }
@@ -40,7 +42,7 @@ pub(crate) fn document<'o>(about: About<'_>, operations: impl IntoIterator<Item 
     json!({
         "openapi": "3.1.0",
         "info": { "title": about.title, "description": about.description, "version": about.version },
-        "servers": [{ "url": about.root }],
+        "servers": [{ "url": if about.root.is_empty() { "/" } else { about.root } }],
         "security": [{ "signingKey": [] }],
         "paths": paths,
         "components": {
@@ -54,12 +56,18 @@ pub(crate) fn document<'o>(about: About<'_>, operations: impl IntoIterator<Item 
     })
 }
 
-fn describe(operation: &Operation, read: &mut SchemaGenerator, written: &mut SchemaGenerator) -> Value {
+fn describe(operation: &Operation, has_null: bool, read: &mut SchemaGenerator, written: &mut SchemaGenerator) -> Value {
     let responses = operation.replies.iter().map(|(status, reply)| {
         let mut schema = reply.add_to(written);
-        without_null(&mut schema);
-        let content = json!({ "application/json": { "schema": schema } });
-        (status.to_string(), json!({ "description": reply.description, "content": content }))
+        if !has_null {
+            without_null(&mut schema);
+        }
+        let mut described = json!({ "description": reply.description });
+        // What nothing is an instance of is the schema of no body.
+        if *schema.as_value() != Value::Bool(false) {
+            described["content"] = json!({ "application/json": { "schema": schema } });
+        }
+        (status.to_string(), described)
     });
     let mut described = json!({
         "operationId": operation.id,
@@ -75,7 +83,9 @@ fn describe(operation: &Operation, read: &mut SchemaGenerator, written: &mut Sch
     }
     if let Some(body) = &operation.body {
         let mut schema = body.add_to(read);
-        without_null(&mut schema);
+        if !has_null {
+            without_null(&mut schema);
+        }
         let content = json!({ "application/json": { "schema": schema } });
         described["requestBody"] = json!({ "required": body.is_required, "content": content });
     }

@@ -18,7 +18,8 @@ pub(crate) fn page(document: &Value) -> String {
             groups.entry(text(&operation["tags"][0])).or_default().push((method, path, operation));
         }
     }
-    let (title, root) = (escape(text(&document["info"]["title"])), text(&document["servers"][0]["url"]));
+    let (title, root) =
+        (escape(text(&document["info"]["title"])), text(&document["servers"][0]["url"]).trim_end_matches('/'));
     let mut html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>{title}</title>\
          <style>{STYLE}</style><h1>{title}</h1><p>{}<p>Version {}. <a href=\"{root}/openapi.json\">OpenAPI document</a><nav>",

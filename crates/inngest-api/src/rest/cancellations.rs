@@ -1,20 +1,21 @@
 //! `/v1/cancellations`: many runs of a function are cancelled at once.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{HeaderMap, Response};
 use inngest_core::{Function, Millis};
 use inngest_executor::engine::{CancellationError, NewCancellation};
 use inngest_executor::registry::Registry;
 use inngest_expr::date;
 use inngest_state::Cancellation;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ACCOUNT, ENVIRONMENT, envelope, rfc3339, rfc3339_or_null};
+use super::{ACCOUNT, ENVIRONMENT, envelope, rfc3339};
 use crate::error::ApiError;
+use crate::paths::Path;
 use crate::{Api, body};
 
 /// Clocks of callers may be ahead of ours by so much.
@@ -22,13 +23,21 @@ const TOLERANCE: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A misspelt bound must not become none.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Request {
+#[schemars(rename = "NewCancellation")]
+pub(super) struct Request {
+    /// Name or id of the app.
+    #[schemars(required)]
     app_id: String,
+    /// Id of the function, with or without the name of its app in front.
+    #[schemars(required)]
     function_id: String,
     started_after: Option<String>,
+    /// Not in the future.
+    #[schemars(required)]
     started_before: Option<String>,
+    /// Only runs whose event satisfies this expression.
     #[serde(rename = "if")]
     condition: Option<String>,
 }
@@ -55,7 +64,7 @@ pub(crate) async fn create(State(api): State<Api>, headers: HeaderMap, body: Bod
         CancellationError::Store(error) => error.into(),
         error => ApiError::bad_request(error.to_string()),
     })?;
-    Ok(envelope(api.engine.ids(), &render(&done, Some(function))))
+    Ok(envelope(api.engine.ids(), render(&done, Some(function))))
 }
 
 fn check(request: &Request, after: Option<Millis>, before: Option<Millis>, now: Millis) -> Result<Millis, ApiError> {
@@ -91,7 +100,7 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Response<Body>, ApiEr
     let registry = api.engine.registry();
     let all = api.engine.active_cancellations().await?;
     let shown = all.iter().map(|cancellation| render(cancellation, registry.function(&cancellation.function)));
-    Ok(envelope(api.engine.ids(), &shown.collect::<Value>()))
+    Ok(envelope(api.engine.ids(), shown.collect::<Vec<_>>()))
 }
 
 pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
@@ -99,27 +108,55 @@ pub(crate) async fn remove(State(api): State<Api>, Path(id): Path<String>) -> Re
         return Err(ApiError::bad_request("Invalid cancellation ID"));
     }
     if api.engine.forget_cancellation(&id).await? {
-        Ok(envelope(api.engine.ids(), &json!({ "ok": true })))
+        Ok(envelope(api.engine.ids(), Removed { ok: true }))
     } else {
         Err(ApiError::not_found("Cancellation not found"))
     }
 }
 
-fn render(cancellation: &Cancellation, function: Option<&Arc<Function>>) -> Value {
-    json!({
-        "id": cancellation.id,
-        "name": null,
-        "kind": "bulk_run",
-        "cause": "API",
-        "account_id": ACCOUNT,
-        "environment_id": ENVIRONMENT,
-        "app_id": function.map(|function| function.app.to_string()),
-        "function_internal_id": cancellation.function.to_string(),
-        "function_id": function.map(|function| &*function.slug),
-        "started_after": rfc3339_or_null(cancellation.started_after),
-        "started_before": rfc3339(cancellation.started_before),
-        "if": cancellation.condition,
-        "created_at": rfc3339(cancellation.created_at),
-        "done_at": rfc3339_or_null(cancellation.done_at),
-    })
+/// A cancellation is not carried on.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Removed {
+    ok: bool,
+}
+
+/// Runs of a function that are cancelled together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Cancellation")]
+pub(super) struct Shown {
+    id: String,
+    name: Option<String>,
+    kind: &'static str,
+    cause: &'static str,
+    account_id: &'static str,
+    environment_id: &'static str,
+    app_id: Option<String>,
+    function_internal_id: String,
+    function_id: Option<String>,
+    started_after: Option<String>,
+    started_before: String,
+    #[serde(rename = "if")]
+    condition: Option<String>,
+    created_at: String,
+    /// When all runs that it means had been looked at.
+    done_at: Option<String>,
+}
+
+fn render(cancellation: &Cancellation, function: Option<&Arc<Function>>) -> Shown {
+    Shown {
+        id: cancellation.id.clone(),
+        name: None,
+        kind: "bulk_run",
+        cause: "API",
+        account_id: ACCOUNT,
+        environment_id: ENVIRONMENT,
+        app_id: function.map(|function| function.app.to_string()),
+        function_internal_id: cancellation.function.to_string(),
+        function_id: function.map(|function| function.slug.to_string()),
+        started_after: cancellation.started_after.map(rfc3339),
+        started_before: rfc3339(cancellation.started_before),
+        condition: cancellation.condition.clone(),
+        created_at: rfc3339(cancellation.created_at),
+        done_at: cancellation.done_at.map(rfc3339),
+    }
 }

@@ -1,34 +1,74 @@
 //! `GET /v1/runs/{id}/explain`: what a run waits for.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::Response;
 use inngest_core::{Millis, RunStatus};
 use inngest_executor::engine::{Explained, ExplainedJob, ExplainedKey};
 use inngest_queue::flow::{Scope, Skip};
 use inngest_queue::{Cause, Deadline, JobKind, QueueItem, WaitFor};
 use inngest_state::history::RunRecord;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::runs::{job_kind, parse_id, unknown};
 use super::{due, envelope, is_after_another, rfc3339};
 use crate::Api;
 use crate::error::ApiError;
+use crate::paths::Path;
 
 pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let id = parse_id(&id)?;
     let Explained { run, jobs } = api.engine.explain(id).await?.ok_or_else(|| unknown(id))?;
     let now = api.engine.ids().now();
     let registry = api.engine.registry();
-    let shown = json!({
-        "run_id": id.to_string(),
-        "function_id": run.function.to_string(),
-        "function_slug": registry.function(&run.function).map(|function| &*function.slug),
-        "status": run.status.as_str(),
-        "text": summary(&run, &jobs, now),
-        "jobs": jobs.iter().map(|job| render(job, now)).collect::<Vec<_>>(),
-    });
-    Ok(envelope(api.engine.ids(), &shown))
+    let shown = RunExplained {
+        run_id: id.to_string(),
+        function_id: run.function.to_string(),
+        function_slug: registry.function(&run.function).map(|function| function.slug.to_string()),
+        status: run.status.as_str(),
+        text: summary(&run, &jobs, now),
+        jobs: jobs.iter().map(|job| render(job, now)).collect(),
+    };
+    Ok(envelope(api.engine.ids(), shown))
+}
+
+/// What a run waits for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunExplained {
+    run_id: String,
+    function_id: String,
+    function_slug: Option<String>,
+    status: &'static str,
+    /// All of it in a sentence.
+    text: String,
+    jobs: Vec<JobExplained>,
+}
+
+/// What a job of a run waits for.
+#[derive(Debug, Serialize, JsonSchema)]
+struct JobExplained {
+    id: String,
+    kind: &'static str,
+    step: Option<StepName>,
+    attempt: u32,
+    /// `Running`, `Waiting` or `Queued`.
+    status: &'static str,
+    due_at: Option<String>,
+    /// Its kind, and what else there is to know about it.
+    #[schemars(with = "Map<String, Value>")]
+    cause: Value,
+    /// The same in a sentence.
+    text: String,
+}
+
+/// A step.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StepName {
+    /// Hashed.
+    id: String,
+    name: String,
 }
 
 /// What holds up the run as a whole: what its nearest job waits for that does not only watch over it.
@@ -61,21 +101,22 @@ pub(super) fn skipped(skip: Skip) -> String {
     }
 }
 
-fn render(job: &ExplainedJob, now: Millis) -> Value {
-    json!({
-        "id": job.item.id.to_string(),
-        "kind": job_kind(&job.item),
-        "step": job.item.step().map(|step| json!({ "id": step.id.as_str(), "name": *step.name })),
-        "attempt": job.item.attempt,
-        "status": match job.cause {
+fn render(job: &ExplainedJob, now: Millis) -> JobExplained {
+    let step = job.item.step().map(|step| StepName { id: step.id.to_string(), name: step.name.to_string() });
+    JobExplained {
+        id: job.item.id.to_string(),
+        kind: job_kind(&job.item),
+        step,
+        attempt: job.item.attempt,
+        status: match job.cause {
             Cause::Running => "Running",
             Cause::Later => "Waiting",
             _ => "Queued",
         },
-        "due_at": due(job.item.due),
-        "cause": cause(job),
-        "text": text(job, now),
-    })
+        due_at: due(job.item.due),
+        cause: cause(job),
+        text: text(job, now),
+    }
 }
 
 fn cause(job: &ExplainedJob) -> Value {
@@ -99,7 +140,7 @@ fn cause(job: &ExplainedJob) -> Value {
         Cause::Paused => json!({ "kind": "paused" }),
         Cause::Keys => json!({ "kind": "keys" }),
     };
-    shown["expected_at"] = job.expected.map_or(Value::Null, due);
+    shown["expected_at"] = job.expected.and_then(due).into();
     shown
 }
 

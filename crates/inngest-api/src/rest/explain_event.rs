@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::Response;
 use inngest_core::FunctionId;
 use inngest_state::history::{GatheringFilter, GatheringRecord, RunFilter, RunRecord, SkipFilter, SkipRecord};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::events::parse_id;
 use super::explain::skipped;
@@ -16,6 +17,7 @@ use super::skips::existing_run;
 use super::{envelope, gatherings};
 use crate::Api;
 use crate::error::ApiError;
+use crate::paths::Path;
 
 /// Runs, skips and gatherings that are told of one event, of each.
 const TOLD_MAX: usize = 1_000;
@@ -48,13 +50,51 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
         outcomes.entry(run.function).or_default().runs.push(run);
     }
     let slugs = slugs(&api, outcomes.keys().copied()).await?;
-    let functions: Vec<Value> = outcomes
+    let functions: Vec<Told> = outcomes
         .iter()
         .map(|(function, outcome)| render(function, slugs.get(function).map(|slug| &**slug), outcome))
         .collect();
     let text = summary(functions.len());
-    let shown = json!({ "event_id": id.to_string(), "event_name": event.name, "text": text, "functions": functions });
-    Ok(envelope(api.engine.ids(), &shown))
+    let event_name = event.name.to_string();
+    Ok(envelope(api.engine.ids(), EventExplained { event_id: id.to_string(), event_name, text, functions }))
+}
+
+/// What became of an event.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct EventExplained {
+    event_id: String,
+    event_name: String,
+    /// All of it in a sentence.
+    text: String,
+    functions: Vec<Told>,
+}
+
+/// What became of an event in one function.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FunctionOutcome")]
+struct Told {
+    function_id: String,
+    function_slug: Option<String>,
+    /// The same in sentences.
+    text: String,
+    runs: Vec<RunOfEvent>,
+    skips: Vec<SkipOfEvent>,
+    gatherings: Vec<gatherings::Gathered>,
+}
+
+/// A run, and where it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RunOfEvent {
+    run_id: String,
+    status: &'static str,
+}
+
+/// Why no run was started.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SkipOfEvent {
+    reason: &'static str,
+    existing_run_id: Option<String>,
+    run_id: Option<String>,
 }
 
 fn summary(functions: usize) -> String {
@@ -65,22 +105,21 @@ fn summary(functions: usize) -> String {
     }
 }
 
-fn render(function: &FunctionId, slug: Option<&str>, outcome: &Outcome) -> Value {
-    let runs = outcome.runs.iter().map(|run| json!({ "run_id": run.id.to_string(), "status": run.status.as_str() }));
-    let skips = outcome.skips.iter().map(|skip| {
-        json!({
-            "reason": skip.reason.as_str(), "existing_run_id": existing_run(skip.reason),
-            "run_id": skip.run.map(|run| run.to_string()),
-        })
+fn render(function: &FunctionId, slug: Option<&str>, outcome: &Outcome) -> Told {
+    let runs = outcome.runs.iter().map(|run| RunOfEvent { run_id: run.id.to_string(), status: run.status.as_str() });
+    let skips = outcome.skips.iter().map(|skip| SkipOfEvent {
+        reason: skip.reason.as_str(),
+        existing_run_id: existing_run(skip.reason),
+        run_id: skip.run.map(|run| run.to_string()),
     });
-    json!({
-        "function_id": function.to_string(),
-        "function_slug": slug,
-        "text": text(outcome),
-        "runs": runs.collect::<Vec<_>>(),
-        "skips": skips.collect::<Vec<_>>(),
-        "gatherings": outcome.gatherings.iter().map(gatherings::render).collect::<Vec<_>>(),
-    })
+    Told {
+        function_id: function.to_string(),
+        function_slug: slug.map(str::to_owned),
+        text: text(outcome),
+        runs: runs.collect(),
+        skips: skips.collect(),
+        gatherings: outcome.gatherings.iter().map(gatherings::render).collect(),
+    }
 }
 
 /// A sentence for each thing that happened.
@@ -100,6 +139,7 @@ mod tests {
     use inngest_core::{EventId, Millis, RunId, RunStatus};
     use inngest_queue::Gathering;
     use inngest_queue::flow::Skip;
+    use serde_json::json;
 
     use super::*;
 
@@ -159,7 +199,7 @@ mod tests {
             assert!(text(&outcome).starts_with(sentence), "{}", text(&outcome));
         }
         let all = of(vec![record(None)], vec![skip(Skip::Singleton(run))], vec![gathering(Gathering::Batch, 1)]);
-        let shown = render(&function, Some("shop-f"), &all);
+        let shown = serde_json::to_value(render(&function, Some("shop-f"), &all)).unwrap();
         assert_eq!(shown["function_slug"], "shop-f");
         assert_eq!(shown["runs"], json!([{ "run_id": run.to_string(), "status": "Running" }]));
         assert_eq!(

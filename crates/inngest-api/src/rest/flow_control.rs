@@ -2,24 +2,26 @@
 //! that are stopped.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use inngest_executor::engine::FlowControlError;
 use inngest_executor::flow_control::document;
 use inngest_state::Hold;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::envelope;
 use super::functions::find;
+use super::{Json, envelope};
 use crate::error::ApiError;
+use crate::paths::Path;
 use crate::{Api, body};
 
 const HOLD_BODY_BYTES_MAX: usize = 4 * 1024;
 
 pub(crate) async fn get(State(api): State<Api>) -> Result<Response<Body>, ApiError> {
-    Ok(envelope(api.engine.ids(), &api.engine.flow_control().await?))
+    Ok(envelope(api.engine.ids(), api.engine.flow_control().await?))
 }
 
 pub(crate) async fn put(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
@@ -27,12 +29,12 @@ pub(crate) async fn put(State(api): State<Api>, headers: HeaderMap, body: Body) 
     let document: Value =
         body::object(&body).map_err(|error| ApiError::bad_request(format!("Invalid flow control: {error}")))?;
     api.engine.set_flow_control(Some(&document)).await.map_err(refused)?;
-    Ok(envelope(api.engine.ids(), &document))
+    Ok(envelope(api.engine.ids(), document))
 }
 
 pub(crate) async fn remove(State(api): State<Api>) -> Result<Response<Body>, ApiError> {
     api.engine.set_flow_control(None).await.map_err(refused)?;
-    Ok(envelope(api.engine.ids(), &json!({})))
+    Ok(envelope(api.engine.ids(), Json::empty()))
 }
 
 fn refused(error: FlowControlError) -> ApiError {
@@ -44,7 +46,7 @@ fn refused(error: FlowControlError) -> ApiError {
 }
 
 /// What becomes of new runs while a function is paused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum NewRuns {
     #[default]
@@ -53,9 +55,9 @@ enum NewRuns {
 }
 
 /// A misspelt choice must not become the other one.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Pause {
+pub(super) struct Pause {
     new_runs: NewRuns,
 }
 
@@ -97,17 +99,36 @@ async fn set(api: &Api, name: &str, hold: Option<Hold>) -> Result<Response<Body>
     let function = find(api, name).await?;
     api.engine.hold(function.id, hold).await?;
     tracing::info!(function = %function.slug, hold = ?hold, "a function is held, or goes on");
-    let shown = json!({ "id": function.slug, "internal_id": function.id.to_string(), "hold": render(hold) });
-    Ok(envelope(api.engine.ids(), &shown))
+    let shown =
+        HeldFunction { id: function.slug.to_string(), internal_id: function.id.to_string(), hold: hold.map(Held::of) };
+    Ok(envelope(api.engine.ids(), shown))
 }
 
-/// `null`, or what is stopped of a function.
-pub(super) fn render(hold: Option<Hold>) -> Value {
-    match hold {
-        None => Value::Null,
-        Some(Hold::PausedQueue) => json!({ "kind": "paused", "new_runs": "queue" }),
-        Some(Hold::PausedSkip) => json!({ "kind": "paused", "new_runs": "skip" }),
-        Some(Hold::Draining) => json!({ "kind": "draining", "new_runs": "skip" }),
+/// A function, and what is stopped of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HeldFunction {
+    id: String,
+    internal_id: String,
+    hold: Option<Held>,
+}
+
+/// What an operator has stopped of a function.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Held {
+    /// `paused` or `draining`.
+    kind: &'static str,
+    /// What becomes of new runs: `queue` or `skip`.
+    new_runs: &'static str,
+}
+
+impl Held {
+    pub(super) fn of(hold: Hold) -> Self {
+        let (kind, new_runs) = match hold {
+            Hold::PausedQueue => ("paused", "queue"),
+            Hold::PausedSkip => ("paused", "skip"),
+            Hold::Draining => ("draining", "skip"),
+        };
+        Self { kind, new_runs }
     }
 }
 

@@ -5,18 +5,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use http::Response;
 use inngest_core::{App, AppId, Function, FunctionId};
 use inngest_state::Hold;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::flow_control;
+use super::flow_control::Held;
 use super::query::Query;
-use super::{ENVIRONMENT, ZERO_TIME, paged, rfc3339};
+use super::{ENVIRONMENT, ZERO_TIME, bare, paged, rfc3339};
 use crate::Api;
 use crate::dev;
-use crate::error::{ApiError, json_reply};
+use crate::error::ApiError;
+use crate::paths::Path;
 
 pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response<Body>, ApiError> {
     let query = Query::of(query.as_deref());
@@ -38,8 +41,8 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let cursor = functions.get(limit).and_then(|_| functions.get(limit - 1)).map(|last| last.id.to_string());
     let registry = api.engine.registry();
     let shown = |function: &Function| render(function, apps.get(&function.app), registry.hold(&function.id));
-    let data: Vec<Value> = functions.iter().take(limit).map(shown).collect();
-    Ok(paged(api.engine.ids(), &data, cursor, limit))
+    let data = functions.iter().take(limit).map(shown).collect();
+    Ok(paged(api.engine.ids(), data, cursor, limit))
 }
 
 /// A bare array, empty for an unknown app.
@@ -51,8 +54,7 @@ pub(crate) async fn of_app(State(api): State<Api>, Path(name): Path<String>) -> 
     });
     let registry = api.engine.registry();
     let shown = |function: &Function| render(function, apps.get(&function.app), registry.hold(&function.id));
-    let data: Vec<Value> = of_app.map(shown).collect();
-    Ok(json_reply(200, &Value::Array(data)))
+    Ok(bare(&of_app.map(shown).collect::<Vec<_>>()))
 }
 
 async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
@@ -93,13 +95,43 @@ pub(super) async fn slugs(
     Ok(slugs)
 }
 
-fn render(function: &Function, app: Option<&App>, hold: Option<Hold>) -> Value {
-    json!({
-        "internal_id": function.id.to_string(), "env_id": ENVIRONMENT, "app_id": function.app.to_string(),
-        "app_name": app.map(|app| &*app.name), "id": function.slug, "name": function.name,
-        "triggers": function.triggers.iter().map(dev::trigger).collect::<Vec<_>>(), "config": dev::describe(function),
-        "is_paused": matches!(hold, Some(Hold::PausedQueue | Hold::PausedSkip)), "hold": flow_control::render(hold),
-        "created_at": rfc3339(function.created_at),
-        "archived_at": function.archived_at.map_or_else(|| ZERO_TIME.to_owned(), rfc3339),
-    })
+/// A registered function.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Described {
+    internal_id: String,
+    env_id: &'static str,
+    app_id: String,
+    app_name: Option<String>,
+    /// `<app>-<function>`.
+    id: String,
+    name: String,
+    /// `{"event":..,"expression":..}` or `{"cron":..}`.
+    #[schemars(with = "Vec<Map<String, Value>>")]
+    triggers: Vec<Value>,
+    /// As registered.
+    #[schemars(with = "Map<String, Value>")]
+    config: Value,
+    is_paused: bool,
+    /// What an operator has stopped of it.
+    hold: Option<Held>,
+    created_at: String,
+    /// `0001-01-01T00:00:00Z` if it is not archived.
+    archived_at: String,
+}
+
+fn render(function: &Function, app: Option<&App>, hold: Option<Hold>) -> Described {
+    Described {
+        internal_id: function.id.to_string(),
+        env_id: ENVIRONMENT,
+        app_id: function.app.to_string(),
+        app_name: app.map(|app| app.name.to_string()),
+        id: function.slug.to_string(),
+        name: function.name.to_string(),
+        triggers: function.triggers.iter().map(dev::trigger).collect(),
+        config: dev::describe(function),
+        is_paused: matches!(hold, Some(Hold::PausedQueue | Hold::PausedSkip)),
+        hold: hold.map(Held::of),
+        created_at: rfc3339(function.created_at),
+        archived_at: function.archived_at.map_or_else(|| ZERO_TIME.to_owned(), rfc3339),
+    }
 }

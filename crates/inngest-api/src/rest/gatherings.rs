@@ -1,18 +1,20 @@
 //! `GET /v1/functions/{id}/gatherings`: debounces and batches whose run has not started.
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use http::Response;
 use inngest_core::RunId;
 use inngest_queue::Gathering;
 use inngest_state::history::{GatheringFilter, GatheringRecord};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::functions::find;
 use super::query::Query;
 use super::{paged, rfc3339};
 use crate::Api;
 use crate::error::ApiError;
+use crate::paths::Path;
 
 pub(crate) async fn of_function(
     State(api): State<Api>,
@@ -32,20 +34,35 @@ pub(crate) async fn of_function(
     let more = gatherings.len() > limit;
     gatherings.truncate(limit);
     let cursor = gatherings.last().filter(|_| more).map(|last| last.id.to_string());
-    let data: Vec<Value> = gatherings.iter().map(render).collect();
-    Ok(paged(api.engine.ids(), &data, cursor, limit))
+    Ok(paged(api.engine.ids(), gatherings.iter().map(render).collect(), cursor, limit))
 }
 
-pub(super) fn render(gathering: &GatheringRecord) -> Value {
-    json!({
-        "id": gathering.id.to_string(),
-        "kind": kind(gathering.kind),
-        "first_at": rfc3339(gathering.first_at),
-        "starts_at": rfc3339(gathering.deadline),
-        "count": gathering.count,
-        "event_ids": gathering.events.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "text": text(gathering),
-    })
+/// A debounce or a batch whose run has not started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Gathered {
+    id: String,
+    /// `debounce` or `batch`.
+    kind: &'static str,
+    first_at: String,
+    /// When its run starts at the latest.
+    starts_at: String,
+    count: usize,
+    /// The first of its events.
+    event_ids: Vec<String>,
+    /// The same in a sentence.
+    text: String,
+}
+
+pub(super) fn render(gathering: &GatheringRecord) -> Gathered {
+    Gathered {
+        id: gathering.id.to_string(),
+        kind: kind(gathering.kind),
+        first_at: rfc3339(gathering.first_at),
+        starts_at: rfc3339(gathering.deadline),
+        count: gathering.count,
+        event_ids: gathering.events.iter().map(ToString::to_string).collect(),
+        text: text(gathering),
+    }
 }
 
 pub(super) fn kind(kind: Gathering) -> &'static str {

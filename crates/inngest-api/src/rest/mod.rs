@@ -1,6 +1,7 @@
 //! REST v1: what happened, as JSON.
 
 pub(crate) mod cancellations;
+pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod explain_event;
@@ -13,34 +14,20 @@ pub(crate) mod reruns;
 pub(crate) mod runs;
 pub(crate) mod signals;
 pub(crate) mod skips;
+pub(crate) mod table;
+mod wire;
 
-use axum::body::Body;
-use http::Response;
-use inngest_core::{Ids, Millis, limits};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use inngest_core::{Millis, limits};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::error::{ApiError, json_reply};
+use crate::error::ApiError;
+
+use wire::{Json, bare, envelope, paged};
 
 /// The one account and environment there is.
 pub(crate) const ENVIRONMENT: &str = "00000000-0000-4000-b000-000000000000";
 pub(crate) const ACCOUNT: &str = "00000000-0000-4000-a000-000000000000";
-
-/// `{"data":..,"metadata":{"fetched_at":..}}`.
-pub(crate) fn envelope(ids: &Ids, data: &Value) -> Response<Body> {
-    json_reply(200, &json!({ "data": data, "metadata": { "fetched_at": rfc3339(ids.now()) } }))
-}
-
-/// As [`envelope`], with a page.
-pub(crate) fn paged(ids: &Ids, data: &[Value], cursor: Option<String>, limit: usize) -> Response<Body> {
-    let mut page = json!({ "has_more": cursor.is_some(), "limit": limit });
-    if let Some(cursor) = cursor {
-        page["cursor"] = cursor.into();
-    }
-    json_reply(200, &json!({ "data": data, "metadata": { "fetched_at": rfc3339(ids.now()) }, "page": page }))
-}
 
 /// What Inngest Cloud makes of requests of others.
 pub(crate) async fn webhooks() -> ApiError {
@@ -54,13 +41,9 @@ pub(crate) fn rfc3339(at: Millis) -> String {
     date.format(&Rfc3339).unwrap_or_default()
 }
 
-pub(crate) fn rfc3339_or_null(at: Option<Millis>) -> Value {
-    at.map_or(Value::Null, |at| rfc3339(at).into())
-}
-
-/// When a job is due; `null` when the end of another run makes it so.
-pub(crate) fn due(at: Millis) -> Value {
-    rfc3339_or_null(Some(at).filter(|at| !is_after_another(*at)))
+/// When a job is due; `None` when the end of another run makes it so.
+fn due(at: Millis) -> Option<String> {
+    Some(at).filter(|at| !is_after_another(*at)).map(rfc3339)
 }
 
 /// Whether a job of this due time is the first one of a run that takes the place of another: no event puts off its run
@@ -71,14 +54,6 @@ pub(crate) fn is_after_another(due: Millis) -> bool {
 
 /// What Go prints for a time that is not set.
 pub(crate) const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// Stored JSON as a value, without touching its numbers. What cannot be read is shown as text.
-pub(crate) fn payload(json: &[u8]) -> Value {
-    match std::str::from_utf8(json).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok()) {
-        Some(raw) => serde_json::to_value(&raw).unwrap_or_default(),
-        None => String::from_utf8_lossy(json).into(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,38 +1,44 @@
 //! `POST /v1/runs/{id}/rerun` and `POST /v1/reruns`: runs once more.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use inngest_core::{Millis, Payload, RunStatus, limits};
 use inngest_executor::engine::{FromStep, RerunError};
 use inngest_expr::date;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::envelope;
 use super::runs::parse_id;
-use crate::error::{ApiError, json_reply};
+use super::{Json, bare, envelope};
+use crate::error::ApiError;
+use crate::paths::Path;
 use crate::{Api, body};
 
 /// Runs that one request starts at most, unless it says less.
 const MANY_MAX: usize = 10_000;
 
 /// In both spellings. A field that is not known is refused: a rerun from a step must not become one from the start.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct One<'b> {
+#[schemars(rename = "Rerun")]
+pub(super) struct One<'b> {
     #[serde(borrow, alias = "from_step")]
     from_step: Option<Step<'b>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(rename = "FromStep")]
 struct Step<'b> {
+    /// The step's name, as the user wrote it.
     #[serde(alias = "step_id")]
     step_id: String,
+    /// Instead of what the step was given before.
     #[serde(borrow)]
+    #[schemars(with = "Json")]
     input: Option<&'b RawValue>,
 }
 
@@ -77,14 +83,18 @@ pub(crate) async fn one(
         BadRerun::NoStep => ApiError::bad_request(problem.to_string()),
     })?;
     let new = api.engine.rerun(run, from.as_ref()).await.map_err(refused)?;
-    Ok(json_reply(200, &json!({ "data": { "runId": new.to_string() } })))
+    Ok(bare(&New { data: NewRun { run_id: new.to_string() } }))
 }
 
 /// A misspelt bound must not become none.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Many {
+#[schemars(rename = "Reruns")]
+pub(super) struct Many {
+    /// `<app>-<function>`.
+    #[schemars(required)]
     function_id: String,
+    /// Only runs that ended so; all but `Skipped` if none is named.
     status: Vec<String>,
     queued_after: Option<String>,
     queued_before: Option<String>,
@@ -124,7 +134,31 @@ pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body)
     let from = time("queued_after", &request.queued_after)?;
     let max = request.limit.unwrap_or(MANY_MAX).min(MANY_MAX);
     let reruns = api.engine.rerun_many(function, statuses, from, until, max).await.map_err(refused)?;
-    Ok(envelope(api.engine.ids(), &json!({ "count": reruns.started, "skipped": reruns.skipped })))
+    Ok(envelope(api.engine.ids(), Counted { count: reruns.started, skipped: reruns.skipped }))
+}
+
+/// A run that was started once more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NewRunReply")]
+pub(super) struct New {
+    data: NewRun,
+}
+
+/// The new run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewRun {
+    run_id: String,
+}
+
+/// Runs that were started once more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RerunCount")]
+pub(super) struct Counted {
+    /// How many have started.
+    count: usize,
+    /// How many were skipped, since another run of their singleton goes on.
+    skipped: usize,
 }
 
 fn refused(error: RerunError) -> ApiError {

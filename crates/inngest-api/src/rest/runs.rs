@@ -1,7 +1,7 @@
 //! `GET /v1/runs`, `/v1/runs/{id}`, `/v1/runs/{id}/actions`, `/v1/runs/{id}/jobs`, `DELETE /v1/runs/{id}`.
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
@@ -9,16 +9,20 @@ use inngest_core::event::SCHEDULED_TIMER;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
 use inngest_executor::registry::Registry;
-use inngest_queue::{JobKind, QueueItem, WaitFor};
+use inngest_queue::flow::Skip;
+use inngest_queue::{Gathering, JobKind, QueueItem, WaitFor};
 use inngest_state::history::{Between, RunFilter, RunRecord, RunTrace};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::query::Query;
 use super::skips::existing_run;
-use super::{ENVIRONMENT, due, envelope, gatherings, paged, payload, rfc3339, rfc3339_or_null};
+use super::{ENVIRONMENT, Json, due, envelope, gatherings, paged, rfc3339};
 use crate::Api;
 use crate::error::ApiError;
+use crate::paths::Path;
 
 /// How much of a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +37,17 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
     let run = found.ok_or_else(|| unknown(id))?;
     let mut shown = render(&run, &api.engine.registry(), Shape::WithOutput);
     if let Some(schedule) = schedule(&api, &run).await? {
-        shown["cron"] = schedule;
+        shown.cron = Some(schedule);
     }
-    Ok(envelope(api.engine.ids(), &shown))
+    Ok(envelope(api.engine.ids(), shown))
 }
 
 /// The schedule that started a run.
-pub(super) async fn schedule(api: &Api, run: &RunRecord) -> Result<Option<Value>, ApiError> {
+pub(super) async fn schedule(api: &Api, run: &RunRecord) -> Result<Option<String>, ApiError> {
     let Some(event) = run.event_ids.first().filter(|_| &*run.event_name == SCHEDULED_TIMER) else { return Ok(None) };
     let Some(record) = api.engine.history().event(*event).await? else { return Ok(None) };
     let event: Value = serde_json::from_slice(&record.body).unwrap_or_default();
-    Ok(Some(event["data"]["cron"].clone()).filter(Value::is_string))
+    Ok(event["data"]["cron"].as_str().map(str::to_owned))
 }
 
 pub(crate) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<(), ApiError> {
@@ -80,8 +84,8 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let more = runs.len() > limit;
     runs.truncate(limit);
     let cursor = runs.last().filter(|_| more).map(|run| to_cursor(run.id));
-    let data: Vec<Value> = runs.iter().map(|run| render(run, &registry, shape)).collect();
-    Ok(paged(api.engine.ids(), &data, cursor, limit))
+    let data = runs.iter().map(|run| render(run, &registry, shape)).collect();
+    Ok(paged(api.engine.ids(), data, cursor, limit))
 }
 
 fn bad(parameter: &str) -> ApiError {
@@ -121,24 +125,76 @@ fn from_cursor(text: &str) -> Result<RunId, ApiError> {
 
 pub(crate) async fn actions(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let trace = trace(&api, &id).await?;
-    let mut actions: Vec<(i64, Value)> = Vec::new();
+    let mut actions: Vec<(i64, Action)> = Vec::new();
     actions.extend(trace.steps.iter().map(|step| (step.ended_at.0, step_action(step))));
     actions.extend(trace.attempts.iter().map(|attempt| (attempt.ended_at.0, attempt_action(attempt))));
     actions.sort_by_key(|(at, _)| *at);
     let pending = trace.jobs.iter().map(|job| (job.due.0, pending_action(job)));
-    let data: Value = actions.into_iter().chain(pending).map(|(_, action)| action).collect();
-    Ok(envelope(api.engine.ids(), &data))
+    let data: Vec<Action> = actions.into_iter().chain(pending).map(|(_, action)| action).collect();
+    Ok(envelope(api.engine.ids(), data))
 }
 
 pub(crate) async fn jobs(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let trace = trace(&api, &id).await?;
-    let shown = trace.jobs.iter().take(10).enumerate().map(|(position, job)| {
-        json!({
-            "JobID": job.id.to_string(), "id": job.id.to_string(), "at": due(job.due), "position": position,
-            "kind": job_kind(job), "attempt": job.attempt,
-        })
+    let shown = trace.jobs.iter().take(JOBS_MAX).enumerate().map(|(position, job)| Job {
+        job_id: job.id.to_string(),
+        id: job.id.to_string(),
+        at: due(job.due),
+        position,
+        kind: job_kind(job),
+        attempt: job.attempt,
     });
-    Ok(envelope(api.engine.ids(), &shown.collect::<Value>()))
+    Ok(envelope(api.engine.ids(), shown.collect::<Vec<_>>()))
+}
+
+/// Jobs of a run that are listed.
+const JOBS_MAX: usize = 10;
+
+/// What must happen next for a run, and when.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Job {
+    #[serde(rename = "JobID")]
+    job_id: String,
+    id: String,
+    /// `null`: when another run ends.
+    at: Option<String>,
+    position: usize,
+    /// `start`, `edge`, `sleep`, `pause` or `cancel`.
+    kind: &'static str,
+    /// Counted from 0.
+    attempt: u32,
+}
+
+/// Something that a run has done, is doing or will do.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(super) struct Action {
+    /// The hashed id of the step; `null` outside of steps.
+    id: Option<String>,
+    name: Option<String>,
+    /// The op of a step, `Attempt`, or the kind of a job.
+    op: &'static str,
+    status: &'static str,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    /// When the next attempt is due, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<String>,
+    /// Of the reply to an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Json>,
 }
 
 async fn trace(api: &Api, id: &str) -> Result<RunTrace, ApiError> {
@@ -149,7 +205,7 @@ async fn trace(api: &Api, id: &str) -> Result<RunTrace, ApiError> {
     Ok(api.engine.history().trace(id).await?)
 }
 
-fn step_action(step: &StepRecord) -> Value {
+fn step_action(step: &StepRecord) -> Action {
     let op = match step.op {
         StepOp::Run => "StepRun",
         StepOp::Legacy => "Step",
@@ -160,38 +216,53 @@ fn step_action(step: &StepRecord) -> Value {
         StepOp::Gateway => "Gateway",
         StepOp::AiGateway => "AIGateway",
     };
-    let mut shown = json!({
-        "id": step.step.id.as_str(), "name": step.step.name, "op": op, "attempt": step.attempt,
-        "status": if step.failed { "Failed" } else { "Completed" },
-        "queued_at": rfc3339(step.queued_at), "started_at": rfc3339(step.started_at), "ended_at": rfc3339(step.ended_at),
-        "output": payload(&step.value),
-    });
-    if let Some(input) = &step.input {
-        shown["input"] = payload(input);
+    Action {
+        id: Some(step.step.id.to_string()),
+        name: Some(step.step.name.to_string()),
+        op,
+        status: if step.failed { "Failed" } else { "Completed" },
+        attempt: step.attempt,
+        queued_at: Some(rfc3339(step.queued_at)),
+        started_at: Some(rfc3339(step.started_at)),
+        ended_at: Some(rfc3339(step.ended_at)),
+        input: step.input.as_deref().map(Json::of),
+        output: Some(Json::of(&step.value)),
+        ..Action::default()
     }
-    shown
 }
 
-fn attempt_action(attempt: &AttemptRecord) -> Value {
-    json!({
-        "id": attempt.step.as_ref().map(|step| step.id.as_str()), "name": attempt.step.as_ref().map(|step| &*step.name),
-        "op": "Attempt", "status": "Errored", "attempt": attempt.attempt, "http_status": attempt.status(),
-        "started_at": rfc3339(attempt.started_at), "ended_at": rfc3339(attempt.ended_at),
-        "retry_at": rfc3339_or_null(attempt.retry_at), "error": payload(&attempt.error),
-    })
+fn attempt_action(attempt: &AttemptRecord) -> Action {
+    Action {
+        id: attempt.step.as_ref().map(|step| step.id.to_string()),
+        name: attempt.step.as_ref().map(|step| step.name.to_string()),
+        op: "Attempt",
+        status: "Errored",
+        attempt: attempt.attempt,
+        http_status: attempt.status(),
+        started_at: Some(rfc3339(attempt.started_at)),
+        ended_at: Some(rfc3339(attempt.ended_at)),
+        retry_at: attempt.retry_at.map(rfc3339),
+        error: Some(Json::of(&attempt.error)),
+        ..Action::default()
+    }
 }
 
-fn pending_action(job: &QueueItem) -> Value {
+fn pending_action(job: &QueueItem) -> Action {
     let status = match job.kind {
         JobKind::Sleep(_) => "Sleeping",
         JobKind::Wait(_, WaitFor::Invoke) => "Invoking",
         JobKind::Wait(..) => "Waiting",
         _ => "Scheduled",
     };
-    json!({
-        "id": job.step().map(|step| step.id.as_str()), "name": job.step().map(|step| &*step.name), "op": job_kind(job),
-        "status": status, "attempt": job.attempt, "due_at": due(job.due),
-    })
+    Action {
+        id: job.step().map(|step| step.id.to_string()),
+        name: job.step().map(|step| step.name.to_string()),
+        op: job_kind(job),
+        status,
+        attempt: job.attempt,
+        due_at: due(job.due),
+        ..Action::default()
+    }
 }
 
 pub(super) fn job_kind(job: &QueueItem) -> &'static str {
@@ -212,45 +283,83 @@ pub(super) fn unknown(id: RunId) -> ApiError {
     ApiError::not_found(format!("Unable to load function run: {id}"))
 }
 
-pub(crate) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Value {
+/// One execution of a function.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Run {
+    run_id: String,
+    /// When its function was called for the first time; until then, when it was scheduled.
+    run_started_at: String,
+    queued_at: String,
+    function_id: String,
+    /// `null` when the function is not registered any more.
+    function_slug: Option<String>,
+    function_version: u32,
+    app_id: Option<String>,
+    app_name: Option<String>,
+    environment_id: &'static str,
+    /// The first of its events.
+    event_id: Option<String>,
+    event_ids: Vec<String>,
+    event_name: String,
+    /// `Scheduled`, `Running`, `Completed`, `Failed`, `Cancelled` or `Skipped`.
+    status: &'static str,
+    ended_at: Option<String>,
+    /// The first run in the chain of reruns that led to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_run_id: Option<String>,
+    /// The schedule that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cron: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_reason: Option<&'static str>,
+    /// The run that was in the way of one that was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_existing_run_id: Option<String>,
+    /// `debounce` or `batch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gathered_by: Option<&'static str>,
+    /// A batch starts one run, whose id names both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_id: Option<String>,
+    /// What the function returned, or what its app answered as it failed; `{}` of a cancelled run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Json>,
+    /// What the output of a failed run means, whatever its app answered: name, message, stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Json>,
+}
+
+pub(super) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Run {
     let function = registry.function(&run.function);
     let app = function.and_then(|function| registry.app(&function.app));
-    let mut shown = json!({
-        "run_id": run.id.to_string(),
-        "run_started_at": rfc3339(run.started_at.unwrap_or(run.queued_at)),
-        "queued_at": rfc3339(run.queued_at),
-        "function_id": run.function.to_string(),
-        "function_slug": function.map(|function| &*function.slug),
-        "function_version": function.map_or(0, |function| function.version),
-        "app_id": function.map(|function| function.app.to_string()),
-        "app_name": app.map(|app| &*app.name),
-        "environment_id": ENVIRONMENT,
-        "event_id": run.event_ids.first().map(ToString::to_string),
-        "event_ids": run.event_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "event_name": run.event_name,
-        "status": run.status.as_str(),
-        "ended_at": rfc3339_or_null(run.ended_at),
-    });
-    if let Some(original) = run.original_run {
-        shown["original_run_id"] = original.to_string().into();
+    let with_output = shape == Shape::WithOutput;
+    let output = match (run.status, &run.output, &run.error) {
+        (RunStatus::Cancelled, ..) => Some(Json::empty()),
+        (_, Some(output), _) | (_, None, Some(output)) => Some(Json::of(output)),
+        (_, None, None) => None,
+    };
+    Run {
+        run_id: run.id.to_string(),
+        run_started_at: rfc3339(run.started_at.unwrap_or(run.queued_at)),
+        queued_at: rfc3339(run.queued_at),
+        function_id: run.function.to_string(),
+        function_slug: function.map(|function| function.slug.to_string()),
+        function_version: function.map_or(0, |function| function.version),
+        app_id: function.map(|function| function.app.to_string()),
+        app_name: app.map(|app| app.name.to_string()),
+        environment_id: ENVIRONMENT,
+        event_id: run.event_ids.first().map(ToString::to_string),
+        event_ids: run.event_ids.iter().map(ToString::to_string).collect(),
+        event_name: run.event_name.to_string(),
+        status: run.status.as_str(),
+        ended_at: run.ended_at.map(rfc3339),
+        original_run_id: run.original_run.map(|original| original.to_string()),
+        cron: None,
+        skip_reason: run.skip.map(Skip::as_str),
+        skip_existing_run_id: run.skip.and_then(existing_run),
+        gathered_by: run.gathering.map(gatherings::kind),
+        batch_id: (run.gathering == Some(Gathering::Batch)).then(|| run.id.to_string()),
+        output: output.filter(|_| with_output),
+        error: run.error.as_deref().filter(|_| with_output).map(Json::of),
     }
-    if let Some(skip) = run.skip {
-        shown["skip_reason"] = skip.as_str().into();
-        shown["skip_existing_run_id"] = existing_run(skip).into();
-    }
-    if let Some(gathering) = run.gathering {
-        shown["gathered_by"] = gatherings::kind(gathering).into();
-    }
-    if shape == Shape::WithOutput {
-        match (run.status, &run.output, &run.error) {
-            (RunStatus::Cancelled, ..) => shown["output"] = json!({}),
-            (_, Some(output), _) | (_, None, Some(output)) => shown["output"] = payload(output),
-            (_, None, None) => {}
-        }
-        // What the output of a failed run means, whatever its app answered: name, message, stack.
-        if let Some(error) = &run.error {
-            shown["error"] = payload(error);
-        }
-    }
-    shown
 }

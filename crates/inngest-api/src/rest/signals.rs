@@ -4,19 +4,23 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, Response};
 use inngest_core::limits;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::envelope;
+use super::{Json, envelope};
 use crate::error::ApiError;
 use crate::{Api, body};
 
-#[derive(Deserialize)]
-struct Signal<'b> {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Signal<'b> {
+    /// Its name.
     #[serde(default)]
+    #[schemars(required)]
     signal: String,
+    /// Any JSON.
     #[serde(borrow, default)]
+    #[schemars(with = "Json")]
     data: Option<&'b RawValue>,
 }
 
@@ -29,9 +33,15 @@ pub(crate) async fn send(State(api): State<Api>, headers: HeaderMap, body: Body)
     }
     let data = signal.data.map_or("null", RawValue::get);
     match api.engine.signal(&signal.signal, data.as_bytes()).await? {
-        Some(run) => Ok(envelope(api.engine.ids(), &json!({ "run_id": run.to_string() }))),
+        Some(run) => Ok(envelope(api.engine.ids(), Resumed { run_id: run.to_string() })),
         None => Err(ApiError::not_found("No signal found")),
     }
+}
+
+/// The run that waited for a signal.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Resumed {
+    run_id: String,
 }
 
 fn invalid() -> ApiError {

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use http::Response;
 use inngest_core::{EventId, FunctionId};
 use inngest_queue::flow::Skip;
 use inngest_state::history::{SkipFilter, SkipRecord};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::functions::{find, slugs};
 use super::query::Query;
 use super::{events, paged};
 use crate::Api;
 use crate::error::ApiError;
+use crate::paths::Path;
 
 pub(crate) async fn of_event(
     State(api): State<Api>,
@@ -43,8 +45,8 @@ async fn list(api: &Api, filter: SkipFilter, query: Option<&str>) -> Result<Resp
     skips.truncate(limit);
     let cursor = skips.last().filter(|_| more).map(|skip| format!("{}.{}", skip.event, skip.function));
     let slugs = slugs(api, skips.iter().map(|skip| skip.function)).await?;
-    let data: Vec<Value> = skips.iter().map(|skip| render(skip, slugs.get(&skip.function))).collect();
-    Ok(paged(api.engine.ids(), &data, cursor, limit))
+    let data = skips.iter().map(|skip| render(skip, slugs.get(&skip.function))).collect();
+    Ok(paged(api.engine.ids(), data, cursor, limit))
 }
 
 /// `<event id>.<function id>`, the last ones of a page.
@@ -53,15 +55,28 @@ fn from_cursor(text: &str) -> Result<(EventId, FunctionId), ApiError> {
     ids.ok_or_else(|| ApiError::bad_request("Invalid cursor query parameter"))
 }
 
-fn render(skip: &SkipRecord, slug: Option<&Arc<str>>) -> Value {
-    json!({
-        "event_id": skip.event.to_string(),
-        "function_id": skip.function.to_string(),
-        "function_slug": slug,
-        "reason": skip.reason.as_str(),
-        "existing_run_id": existing_run(skip.reason),
-        "run_id": skip.run.map(|run| run.to_string()),
-    })
+/// An event that started no run of a function that it matched.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Skipped {
+    event_id: String,
+    function_id: String,
+    function_slug: Option<String>,
+    reason: &'static str,
+    /// The run that was in the way.
+    existing_run_id: Option<String>,
+    /// The run of status `Skipped` that shows it, if the reason leaves one.
+    run_id: Option<String>,
+}
+
+fn render(skip: &SkipRecord, slug: Option<&Arc<str>>) -> Skipped {
+    Skipped {
+        event_id: skip.event.to_string(),
+        function_id: skip.function.to_string(),
+        function_slug: slug.map(ToString::to_string),
+        reason: skip.reason.as_str(),
+        existing_run_id: existing_run(skip.reason),
+        run_id: skip.run.map(|run| run.to_string()),
+    }
 }
 
 /// The run that was in the way.

@@ -18,7 +18,10 @@ have are ignored.";
 
 fn openapi(api: &Api) -> Value {
     let version = &api.info.version;
-    openapi::document(About { title: "Inngest REST API v2", description: ABOUT, version, root: "/v2" }, operations())
+    openapi::document(
+        About { title: "Inngest REST API v2", description: ABOUT, version, root: "/v2", has_null: false },
+        operations(),
+    )
 }
 
 /// The document, made once.
