@@ -173,7 +173,7 @@ fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), require_signing_key));
     let v2 = v2::router(&api);
     let tests = if api.info.test_mode { test_mode::router() } else { Router::new() };
-    let graphql = get(graphql::get).post(graphql::post).options(graphql::options);
+    let graphql = get(graphql::get).post(graphql::post);
     let graphql = Router::new()
         .route("/v0/gql", graphql.clone())
         .route("/graphql", graphql)

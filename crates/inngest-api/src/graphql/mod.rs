@@ -29,7 +29,7 @@ mod transport;
 mod triggers;
 mod workers;
 
-pub(crate) use transport::{get, options, post};
+pub(crate) use transport::{get, post};
 
 use schema::Gql;
 

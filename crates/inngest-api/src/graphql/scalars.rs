@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn time(text: &str) -> Option<Value> {
-        <Time as ScalarType>::parse(Value::from(text)).ok().map(|time| time.to_value())
+        <Time as ScalarType>::parse(Value::from(text)).ok().map(|time| ScalarType::to_value(&time))
     }
 
     #[test]

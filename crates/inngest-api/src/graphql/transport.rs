@@ -9,7 +9,7 @@ use async_graphql::{Pos, Request, Response as Answer, ServerError, Value, Variab
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, Response, header};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::session::Session;
 use super::{GraphQl, live};
 use crate::error::raw_json;
-use crate::{Api, ServerKind, body, cors, guard};
+use crate::{Api, body};
 
 /// Body of a request in bytes; a larger one is refused (413).
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -68,7 +68,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Response<Body> {
     let call = of_query(query.as_deref().unwrap_or_default());
-    finish(&api, &headers, respond(&api, &gql, &headers, call, Method::Get).await)
+    respond(&api, &gql, &headers, call, Method::Get).await
 }
 
 pub(crate) async fn post(
@@ -78,26 +78,7 @@ pub(crate) async fn post(
     body: Body,
 ) -> Response<Body> {
     let call = of_body(&headers, body).await;
-    finish(&api, &headers, respond(&api, &gql, &headers, call, Method::Post).await)
-}
-
-/// A page asks whether it may call.
-pub(crate) async fn options(State(api): State<Api>, headers: HeaderMap) -> Response<Body> {
-    let response = if cors::is_preflight(&headers) {
-        cors::preflight(&headers)
-    } else {
-        crate::error::method_not_allowed("GET, POST, OPTIONS")
-    };
-    finish(&api, &headers, response)
-}
-
-/// Pages of this machine may read the answers of a dev server; those of a foreign site may not, whatever the method.
-fn finish(api: &Api, headers: &HeaderMap, mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
-    if api.kind == ServerKind::Dev && guard::check("/graphql", false, headers).is_ok() {
-        cors::allow_origin(headers, response.headers_mut());
-    }
-    response
+    respond(&api, &gql, &headers, call, Method::Post).await
 }
 
 async fn respond(

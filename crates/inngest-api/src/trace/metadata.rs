@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use inngest_core::{Millis, StepId};
+use inngest_executor::ai;
 use inngest_state::Metadata;
 use serde_json::{Map, Value, json};
 
@@ -130,7 +131,7 @@ fn fold<'a>(notes: impl Iterator<Item = &'a Metadata>) -> Vec<SpanMetadata> {
     }
     let mut folded: Vec<SpanMetadata> = folded.into_values().filter(|note| !note.values.is_empty()).collect();
     for note in folded.iter_mut().filter(|note| &*note.kind == AI && !note.values.contains_key("estimated_cost")) {
-        if let Some(cost) = estimated_cost(&note.values) {
+        if let Some(cost) = ai::estimated_cost(&note.values) {
             note.values.insert("estimated_cost".into(), cost.into());
         }
     }
@@ -163,9 +164,4 @@ fn sum(a: &Value, b: &Value) -> Option<Value> {
         Some(sum) => Some(sum.into()),
         None => Some((a.as_f64()? + b.as_f64()?).into()),
     }
-}
-
-/// What the use of a model has cost, if its price is known.
-fn estimated_cost(_values: &Map<String, Value>) -> Option<f64> {
-    None
 }

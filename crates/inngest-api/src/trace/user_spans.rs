@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use inngest_core::{Millis, StepId};
+use inngest_executor::spans::{WRAPPER, call_span};
 use inngest_queue::JobId;
 use inngest_state::trace::UserSpan;
 use serde::Deserialize;
@@ -15,8 +16,6 @@ use super::metadata::Notes;
 use super::names::hex;
 use super::{RunView, Span, SpanStatus};
 
-/// The span that the SDK puts around a call. It is not shown; what lies in it is.
-const WRAPPER: &str = "inngest.execution";
 /// Spans that lie deeper in each other are shown at this depth.
 const DEPTH_MAX: usize = 32;
 
@@ -75,7 +74,7 @@ impl UserSpans {
 
     /// Those of a call that name no step.
     pub(super) fn of_call(&mut self, job: JobId, attempt: u32) -> Vec<Span> {
-        self.take(&Place::Call(call_span(job, attempt)))
+        self.take(&Place::Call(hex(&call_span(job, attempt))))
     }
 
     /// All others.
@@ -87,11 +86,6 @@ impl UserSpans {
     fn take(&mut self, place: &Place) -> Vec<Span> {
         self.outermost.remove(place).unwrap_or_default()
     }
-}
-
-/// The span of a call, as its app was told it (`traceparent`).
-fn call_span(job: JobId, attempt: u32) -> String {
-    hex(&job.key.wrapping_add(u64::from(attempt)).max(1).to_be_bytes())
 }
 
 /// The nearest span around one that is shown.

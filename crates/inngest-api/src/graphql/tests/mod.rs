@@ -68,6 +68,7 @@ impl World {
             info: Arc::new(DevInfo::default()),
             apps: Apps::channel().0,
             readiness: Readiness::default(),
+            metrics: crate::Metrics::install(),
         };
         Self { handler: Handler::new(api), engine, _dir: dir }
     }

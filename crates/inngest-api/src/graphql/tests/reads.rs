@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use inngest_core::{App, EventId, Function, RunId};
+use inngest_core::{App, EventId, Function, FunctionId, RunId};
 use inngest_state::history::{
     DeferRecord, EventFilter, EventRecord, GatheringFilter, GatheringRecord, RunFilter, RunRecord, RunTrace,
     SkipFilter, SkipRecord,
@@ -22,12 +22,12 @@ struct Counting {
 }
 
 macro_rules! counted {
-    ($($name:ident($($argument:ident: $type:ty)?) -> $result:ty;)*) => {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         #[async_trait]
         impl History for Counting {
-            $(async fn $name(&self $(, $argument: $type)?) -> Result<$result, StoreError> {
+            $(async fn $name(&self $(, $argument: $type)*) -> Result<$result, StoreError> {
                 self.reads.fetch_add(1, Ordering::Relaxed);
-                History::$name(&self.store $(, $argument)?).await
+                History::$name(&self.store $(, $argument)*).await
             })*
         }
     };
@@ -47,6 +47,7 @@ counted! {
     runs(filter: RunFilter) -> Vec<RunRecord>;
     trace(id: RunId) -> RunTrace;
     metadata(run: RunId) -> Vec<Metadata>;
+    keyed_event(function: FunctionId, key: String) -> Option<EventId>;
     skips(filter: SkipFilter) -> Vec<SkipRecord>;
     gatherings(filter: GatheringFilter) -> Vec<GatheringRecord>;
     cancellations() -> Vec<Cancellation>;
