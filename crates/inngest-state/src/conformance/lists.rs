@@ -15,7 +15,7 @@ const BEGIN: i64 = 1_500_000_000_000;
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 const RUNS: u64 = 160;
-const FILTERS: u64 = 400;
+const FILTERS: u64 = 250;
 
 impl Case<'_> {
     pub(super) async fn lists(&self) {

@@ -1,66 +1,18 @@
-//! The readers: a small pool of read-only connections, used from blocking threads.
+//! Queries on one snapshot of the database.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use inngest_core::{App, EventId, Function, Millis, RunId, StepId};
 use inngest_queue::admission::AFTER_ANOTHER;
 use inngest_queue::{JobId, QueueItem};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::Semaphore;
 
 use super::query::limit_of;
-use super::{codec, open, render};
+use super::{codec, render};
 use crate::StoreError;
 use crate::history::{DeferRecord, EventRecord, RunRecord, RunTrace};
 use crate::run_state::{RunState, StepMemo};
 use crate::transition::{Cancellation, Metadata, Tick};
-
-/// Reads at a time; more callers wait.
-const READERS_MAX: usize = 4;
-
-#[derive(Clone)]
-pub(super) struct Readers {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    file: PathBuf,
-    places: Semaphore,
-    idle: Mutex<Vec<Connection>>,
-}
-
-impl Readers {
-    pub(super) fn new(file: PathBuf) -> Self {
-        Self { shared: Arc::new(Shared { file, places: Semaphore::new(READERS_MAX), idle: Mutex::default() }) }
-    }
-
-    /// Runs `query` on a thread that may block, on one snapshot of the database.
-    pub(super) async fn read<T, Q>(&self, query: Q) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        Q: FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        let _place = self.shared.places.acquire().await.map_err(|_| StoreError::Closed)?;
-        let shared = Arc::clone(&self.shared);
-        let work = move || {
-            let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = idle.map_or_else(|| open::open_reader(&shared.file), Ok)?;
-            let result = {
-                let snapshot = connection.unchecked_transaction()?;
-                query(&Reader { db: &snapshot })
-            };
-            shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Other(error.to_string()))?
-    }
-
-    pub(super) fn close(&self) {
-        self.shared.places.close();
-        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
 
 /// Queries on one snapshot.
 pub(super) struct Reader<'c> {
