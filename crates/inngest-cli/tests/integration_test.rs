@@ -28,6 +28,8 @@ mod ends;
 mod explain;
 #[path = "integration/failures.rs"]
 mod failures;
+#[path = "integration/graphql.rs"]
+mod graphql;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/holds.rs"]

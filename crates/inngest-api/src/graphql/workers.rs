@@ -4,7 +4,7 @@ use async_graphql::{Enum, ID, InputObject, Object, SimpleObject};
 use ulid::Ulid;
 
 use super::apps::App;
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result};
 use super::run_list::PageInfo;
 use super::scalars::{Int64, Text, Time, UlidText, UuidText};
 use super::session::Session;
@@ -117,8 +117,8 @@ impl WorkerConnections {
     }
 }
 
-pub(super) fn connection(id: Ulid) -> Result<Option<WorkerConnection>> {
-    Err(Problem::NotFound(format!("error retrieving worker connection: no such connection: {id}")))
+pub(super) fn connection(id: Ulid) -> Nullable<WorkerConnection> {
+    Some(Err(Problem::NotFound(format!("error retrieving worker connection: no such connection: {id}"))))
 }
 
 /// Which debug run.
