@@ -23,9 +23,12 @@ pub(super) struct Session {
     loader: DataLoader<Reads, HashMapCache>,
     /// Everything that ever was registered; read when something is not in the registry any more.
     all: OnceCell<Definitions>,
-    traces: Mutex<HashMap<RunId, Arc<OnceCell<Option<Arc<RunView>>>>>>,
+    traces: Mutex<HashMap<RunId, Arc<OnceCell<Trace>>>>,
     truncated: AtomicBool,
 }
+
+/// What a trace is made of, if there is such a run.
+type Trace = Option<Arc<RunView>>;
 
 struct Definitions {
     apps: HashMap<AppId, Arc<App>>,
@@ -133,7 +136,7 @@ impl Session {
     }
 
     /// What the trace of a run is made of, read once however many ask for it at a time.
-    pub(super) async fn trace(&self, run: RunId) -> Result<Option<Arc<RunView>>> {
+    pub(super) async fn trace(&self, run: RunId) -> Result<Trace> {
         let place = {
             let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(traces.entry(run).or_default())

@@ -24,6 +24,7 @@ enum ConnectionStatus {
 /// A time of a connection.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(name = "ConnectV1WorkerConnectionsOrderByField")]
+#[expect(clippy::enum_variant_names, reason = "the schema calls them so")]
 enum OrderByField {
     ConnectedAt,
     LastHeartbeatAt,

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::World;
 
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 const FROM: &str = "2020-01-01T00:00:00Z";
 
 #[tokio::test]
@@ -17,7 +19,7 @@ async fn every_fault_has_its_status_and_form() {
         "{name}".to_owned() + &"}".repeat(16)
     );
     let two = r#"{"query":"query a{apps{id}} query b{apps{id}}"}"#;
-    let table: [(&[(&str, &str)], &str, u16, &str); 19] = [
+    let table: [(Headers<'_>, &str, u16, &str); 19] = [
         (&json, r#"{"query":"{apps{id}}"}"#, 200, ""),
         (&json, r#"{"query":"{apps{id}}","variables":null,"operationName":"","extensions":{}}"#, 200, ""),
         (&json, r#"{"query":"{apps{id}}","variables":{"unknown":1}}"#, 200, ""),
