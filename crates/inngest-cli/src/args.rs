@@ -36,6 +36,7 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::events::command())
         .subcommand(crate::functions::command())
         .subcommand(crate::explain::command())
+        .subcommand(crate::api::command())
         .subcommand(crate::expr::command())
         .subcommand(crate::cron::command())
         .subcommand(crate::ping::command())

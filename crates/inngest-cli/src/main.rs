@@ -1,5 +1,6 @@
 //! The `inngest` binary: commands, flags, output, exit codes.
 
+mod api;
 mod args;
 mod client;
 mod completion;
@@ -40,6 +41,7 @@ fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("alpha", matches)) => run(matches),
         Some(("dev", matches)) => dev::run(matches),
+        Some(("api", matches)) => api::run(matches),
         Some(("runs", matches)) => client::answer(matches, runs::run),
         Some(("events", matches)) => client::answer(matches, events::run),
         Some(("functions", matches)) => client::answer(matches, functions::run),

@@ -17,7 +17,7 @@ const CLOCK_OFF_MS: u64 = 60_000;
 /// The variables and the file that `inngest dev` would read here.
 pub(super) fn config(_: &Target) -> Vec<String> {
     let mut problems = Vec::new();
-    match dev::surroundings() {
+    match dev::surroundings(None) {
         Ok(layers) => {
             problems.extend(layers.warnings.iter().map(|warning| format!("config: {warning}")));
             problems.extend(DevOptions::resolve(&layers).err().map(|error| format!("config: {error}")));
