@@ -35,12 +35,14 @@ pub(crate) fn command() -> Command {
         .subcommand(crate::runs::command())
         .subcommand(crate::events::command())
         .subcommand(crate::functions::command())
+        .subcommand(crate::apps::command())
         .subcommand(crate::explain::command())
         .subcommand(crate::api::command())
         .subcommand(crate::expr::command())
         .subcommand(crate::cron::command())
         .subcommand(crate::ping::command())
         .subcommand(crate::doctor::command())
+        .subcommand(crate::conformance::command())
         .subcommand(crate::completion::command())
         .subcommand(crate::completion::man_command())
         .subcommand(alpha())
@@ -49,9 +51,17 @@ pub(crate) fn command() -> Command {
         )
 }
 
+/// What `inngest alpha api` prints.
+pub(crate) const MOVED: &str = "This command has moved to `inngest api`.";
+
 /// Where the Go CLI has some of the commands.
 fn alpha() -> Command {
-    Command::new("alpha").hide(true).subcommand_required(true).subcommand(crate::doctor::command())
+    Command::new("alpha")
+        .hide(true)
+        .subcommand_required(true)
+        .subcommand(crate::doctor::command())
+        .subcommand(crate::conformance::command())
+        .subcommand(Command::new("api").hide(true).about(MOVED))
 }
 
 fn dev() -> Command {

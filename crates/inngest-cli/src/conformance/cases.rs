@@ -33,7 +33,11 @@ async fn basic_invoke(session: &Session) -> Result<(), String> {
     let run = Run::start(session, "test-suite-simple-fn", "tests/function.test").await?;
     let first = run.first().await?;
     expect(first.request["steps"] == json!({}), "the first call has no steps", &first.request["steps"])?;
-    expect(first.request["ctx"]["stack"]["stack"] == json!([]), "the first call has an empty stack", &first.request["ctx"]["stack"])?;
+    expect(
+        first.request["ctx"]["stack"]["stack"] == json!([]),
+        "the first call has an empty stack",
+        &first.request["ctx"]["stack"],
+    )?;
     run.until_done(FIRST).await.map(drop)
 }
 
@@ -43,7 +47,11 @@ async fn steps_serial(session: &Session) -> Result<(), String> {
     let last = all.last().map_or(&Value::Null, |exchange| &exchange.request);
     let (first, sleep) = (hash("first step"), hash("sleep"));
     let steps = &last["steps"];
-    expect(steps[&first].get("data").is_some(), "the result of \"first step\" is {\"data\":..} under the SHA-1 of its id", steps)?;
+    expect(
+        steps[&first].get("data").is_some(),
+        "the result of \"first step\" is {\"data\":..} under the SHA-1 of its id",
+        steps,
+    )?;
     expect(steps.get(&sleep).is_some_and(Value::is_null), "the result of \"sleep\" is null", steps)?;
     let stack = &last["ctx"]["stack"]["stack"];
     expect(stack[0] == first && stack[1] == sleep, "the stack has the steps in their order", stack)?;
@@ -61,7 +69,11 @@ async fn retry_basic(session: &Session) -> Result<(), String> {
         steps.is_some_and(|steps| steps.values().any(|step| step["data"] == json!({ "yes": 2 })))
     };
     let is_retry = |exchange: &&Exchange| exchange.attempt().is_some_and(|attempt| attempt > 0);
-    expect(all.iter().filter(is_retry).any(|exchange| !has_result(exchange)), "the step is tried again, with attempt 1", &Value::Null)?;
+    expect(
+        all.iter().filter(is_retry).any(|exchange| !has_result(exchange)),
+        "the step is tried again, with attempt 1",
+        &Value::Null,
+    )?;
     let broken = all.iter().position(|exchange| exchange.response.to_string().contains("broken func"));
     let broken = broken.ok_or("no answer has the error \"broken func\"")?;
     let after = all.get(broken + 1).filter(|next| is_retry(next) && has_result(next));
@@ -72,7 +84,8 @@ async fn retry_basic(session: &Session) -> Result<(), String> {
 
 async fn cancel_basic(session: &Session) -> Result<(), String> {
     let run = Run::start(session, "test-suite-cancel-test", "tests/cancel.test").await?;
-    let until_asleep = |all: &[Exchange]| all.iter().any(|exchange| exchange.op("Sleep").is_some()).then_some(all.len());
+    let until_asleep =
+        |all: &[Exchange]| all.iter().any(|exchange| exchange.op("Sleep").is_some()).then_some(all.len());
     let calls = run.wait(FIRST, until_asleep).await.ok_or("no answer has an op Sleep within 5 s")?;
     session.send("cancel/please", &json!({ "request_id": run.id })).await?;
     match run.wait(SILENCE, |all| (all.len() > calls).then_some(())).await {
@@ -136,7 +149,8 @@ impl<'s> Run<'s> {
     /// All calls until the function has returned, each of which has the form that SDKs read.
     async fn until_done(&self, limit: Duration) -> Result<Vec<Exchange>, String> {
         self.first().await?;
-        let done = self.wait(limit, |all| all.iter().any(|exchange| exchange.status == 200).then(|| all.to_vec())).await;
+        let done =
+            self.wait(limit, |all| all.iter().any(|exchange| exchange.status == 200).then(|| all.to_vec())).await;
         let all = done.ok_or_else(|| format!("{} has not returned within {limit:?}", self.function))?;
         all.iter().try_for_each(has_form)?;
         Ok(all)
@@ -147,7 +161,11 @@ fn has_form(exchange: &Exchange) -> Result<(), String> {
     let request = &exchange.request;
     let ctx = &request["ctx"];
     let stack = &ctx["stack"];
-    expect(stack["stack"].is_array() && stack["current"].is_u64(), "ctx.stack is {\"stack\":[..],\"current\":n}", stack)?;
+    expect(
+        stack["stack"].is_array() && stack["current"].is_u64(),
+        "ctx.stack is {\"stack\":[..],\"current\":n}",
+        stack,
+    )?;
     expect(request["steps"].is_object(), "steps is an object", &request["steps"])?;
     expect(exchange.attempt().is_some(), "ctx.attempt is a number", &ctx["attempt"])?;
     expect(ctx["run_id"].is_string(), "ctx.run_id is a text", &ctx["run_id"])?;

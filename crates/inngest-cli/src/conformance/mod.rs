@@ -52,7 +52,9 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("run", matches)) => suites(matches),
-        Some(("doctor", matches)) => client::tell(matches, Settings::of(matches).and_then(|settings| doctor(&settings))),
+        Some(("doctor", matches)) => {
+            client::tell(matches, Settings::of(matches).and_then(|settings| doctor(&settings)))
+        }
         Some(("report", matches)) => client::tell(matches, show(matches)),
         _ => client::tell(matches, Ok(list())),
     }

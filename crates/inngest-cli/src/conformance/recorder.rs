@@ -65,7 +65,8 @@ impl Recorder {
     pub(super) async fn start(app: String) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let origin = format!("http://{}", listener.local_addr()?);
-        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).http_status_as_error(false);
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).http_status_as_error(false);
         let (changed, _) = watch::channel(());
         let exchanges = Arc::new(Exchanges { app, all: Mutex::default(), changed, agent: config.build().into() });
         let router = Router::new().fallback(relay).with_state(Arc::clone(&exchanges));
@@ -126,6 +127,8 @@ async fn relay(State(exchanges): State<Arc<Exchanges>>, request: Request) -> Res
     let mut response = Response::new(Body::from(answer));
     *response.status_mut() = status;
     let kept = |name: &str| !matches!(name, "content-length" | "transfer-encoding" | "connection");
-    response.headers_mut().extend(headers.into_iter().filter(|(name, _)| name.as_ref().is_none_or(|name| kept(name.as_str()))));
+    response
+        .headers_mut()
+        .extend(headers.into_iter().filter(|(name, _)| name.as_ref().is_none_or(|name| kept(name.as_str()))));
     response
 }

@@ -47,7 +47,8 @@ pub(super) fn json(outcomes: &[(Case, Outcome)]) -> Value {
         .collect();
     let mut features: Vec<&str> = CASES.iter().flat_map(|case| case.features).copied().collect();
     features.sort_unstable();
-    let of = |feature: &str| outcomes.iter().filter(move |(case, _)| case.features.contains(&feature)).collect::<Vec<_>>();
+    let of =
+        |feature: &str| outcomes.iter().filter(move |(case, _)| case.features.contains(&feature)).collect::<Vec<_>>();
     let features = features.into_iter().filter(|feature| !of(feature).is_empty()).map(|feature| {
         let backing = of(feature);
         let worst = backing.iter().map(|(_, outcome)| outcome.parts()).find(|(_, code, _)| code.is_some());
@@ -104,7 +105,10 @@ fn pretty(report: &Value) -> String {
 }
 
 fn markdown(report: &Value) -> String {
-    let mut out = format!("# Conformance: {}\n\n| Case | Suite | Status | Reason |\n|---|---|---|---|\n", text(&report["compatibility"]));
+    let mut out = format!(
+        "# Conformance: {}\n\n| Case | Suite | Status | Reason |\n|---|---|---|---|\n",
+        text(&report["compatibility"])
+    );
     let cell = |value: &Value| text(value).replace('|', "\\|");
     for case in list(&report["cases"]) {
         let cells = ["case_id", "suite_id", "status", "reason"].map(|member| cell(&case[member]));

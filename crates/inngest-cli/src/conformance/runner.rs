@@ -49,7 +49,12 @@ impl Session {
         let uri: Uri = settings.sdk_url.parse().map_err(|_| format!("{} is no URL", settings.sdk_url))?;
         let origin = match (uri.scheme_str(), uri.authority()) {
             (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
-            _ => return Err(format!("{} is no URL with a scheme, such as http://localhost:3000/api/inngest", settings.sdk_url)),
+            _ => {
+                return Err(format!(
+                    "{} is no URL with a scheme, such as http://localhost:3000/api/inngest",
+                    settings.sdk_url
+                ));
+            }
         };
         let recorder = Recorder::start(origin).await.map_err(|error| format!("no port for the recorder: {error}"))?;
         let started = input::now().0;

@@ -66,7 +66,8 @@ pub(super) fn format() -> Arg {
 pub(super) fn args() -> Vec<Arg> {
     let arg = |(name, _, value, help): Setting| Arg::new(name).long(name).value_name(value).help(help);
     let lists = LISTS.into_iter().map(|list| arg(list).action(ArgAction::Append).value_delimiter(','));
-    let config = Arg::new("config").long("config").value_name("FILE").help("Read all of these from a YAML or JSON file.");
+    let config =
+        Arg::new("config").long("config").value_name("FILE").help("Read all of these from a YAML or JSON file.");
     [config, format()].into_iter().chain(lists).chain(OPTIONS.into_iter().map(arg)).collect()
 }
 
@@ -74,7 +75,9 @@ impl Settings {
     pub(super) fn of(matches: &ArgMatches) -> Result<Self, String> {
         let file = flags::text(matches, "config").map(file::read_document).transpose();
         let file = file.map_err(|error| error.to_string())?.unwrap_or_default();
-        let place = |name: &str| OPTIONS.iter().chain(&LISTS).find(|(flag, ..)| *flag == name).map_or("", |(_, place, ..)| place);
+        let place = |name: &str| {
+            OPTIONS.iter().chain(&LISTS).find(|(flag, ..)| *flag == name).map_or("", |(_, place, ..)| place)
+        };
         let text = |name: &str| {
             let filed = || file.pointer(place(name)).and_then(Value::as_str).map(str::to_owned);
             flags::text(matches, name).map(str::to_owned).or_else(filed)
@@ -94,7 +97,8 @@ impl Settings {
             transport: text("transport").unwrap_or_else(|| "serve".to_owned()),
             cases: catalogue::selected(&list("suite"), &list("case"), &list("feature"))?,
             timeout: text("timeout").map_or(Ok(TIMEOUT), |text| timeout(&text))?,
-            sdk_url: url("sdk-url").ok_or("--sdk-url is required: where the app with the functions of the suites is served")?,
+            sdk_url: url("sdk-url")
+                .ok_or("--sdk-url is required: where the app with the functions of the suites is served")?,
             introspect_path: text("introspect-path").unwrap_or_default(),
             api_url: url("api-url").unwrap_or_else(|| dev_url.clone()),
             event_url: url("event-url").unwrap_or_else(|| dev_url.clone()),

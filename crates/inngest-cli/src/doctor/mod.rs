@@ -15,8 +15,13 @@ use crate::{args, flags};
 type Check = (&'static str, fn(&Target) -> Vec<String>);
 
 /// In the order in which causes come before their consequences.
-const CHECKS: [Check; 4] =
-    [("healthcheck", healthcheck::run), ("config", checks::config), ("store", checks::store), ("clock", checks::clock)];
+const CHECKS: [Check; 5] = [
+    ("healthcheck", healthcheck::run),
+    ("config", checks::config),
+    ("store", checks::store),
+    ("clock", checks::clock),
+    ("apps", checks::apps),
+];
 
 /// The server that is looked at.
 struct Target {

@@ -1,13 +1,14 @@
 //! Every command line that is documented runs: those in blocks of README.md and docs/*.md (`sh`: each line; `console`: what
 //! follows `$ `), and the examples at the end of each command's help.
 //!
-//! They run as they are written, in a shell, against the demo app. Only ports and [`ID`] are replaced.
+//! They run as they are written, in a shell, against the demo app, and the app of the conformance suites in place of
+//! localhost:3000. Only ports and [`ID`] are replaced.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use inngest_testkit::server::free_port;
-use inngest_testkit::wait_until;
+use inngest_testkit::{StubApp, wait_until};
 use tokio::process::Command;
 
 use crate::place::{Dev, Place, SOON};
@@ -26,6 +27,9 @@ async fn every_documented_command_runs() {
     std::fs::copy(here_to("cel_cases.json"), place.path("a/b/c/cases.json")).unwrap();
     std::fs::copy(here_to("cron_cases.json"), place.path("a/b/c/schedules.json")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_inngest"), place.path("home/inngest")).unwrap();
+    std::fs::write(place.path("a/b/c/report.json"), r#"{"cases":[]}"#).unwrap();
+    let fixture = StubApp::serve("fixture", crate::conformance::fixture()).await.unwrap();
+    let app_port = fixture.url.split([':', '/']).nth(4).unwrap().to_owned();
     let dev = place.dev(&format!("--demo --no-discovery --port {}", free_port().unwrap()), &[]).await;
     let run = wait_until("a run", SOON, async || {
         let runs = dev.client().get("/v1/runs?status=Completed&function=process-order").await.ok()?;
@@ -43,7 +47,8 @@ async fn every_documented_command_runs() {
         } else {
             assert!(text.starts_with("inngest ") || text.starts_with("curl "), "what is this? {line}");
             let text = text.replace("curl ", "curl --fail --silent --show-error ");
-            runs(&place, &dev, &text.replace("8288", &dev.port.to_string())).await;
+            let text = text.replace("8288", &dev.port.to_string()).replace("3000", &app_port);
+            runs(&place, &dev, &text).await;
         }
     }
     dev.stop().await;
@@ -61,7 +66,8 @@ fn shell(place: &Place, line: &str) -> Command {
 
 async fn runs(place: &Place, dev: &Dev, line: &str) {
     let mut command = shell(place, line);
-    command.env("INNGEST_BASE_URL", dev.client().base()).env("INNGEST_PORT", dev.port.to_string());
+    let port = dev.port.to_string();
+    command.env("INNGEST_BASE_URL", dev.client().base()).envs([("INNGEST_PORT", &port), ("INNGEST_API_PORT", &port)]);
     let output = tokio::time::timeout(SOON, command.output()).await.unwrap_or_else(|_| panic!("{line}: too long"));
     let output = output.unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
