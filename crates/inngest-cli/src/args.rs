@@ -197,7 +197,8 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
         }
         ErrorKind::InvalidSubcommand => {
             let close = context(ContextKind::SuggestedSubcommand);
-            let hint = if close.is_empty() { close } else { format!("Did you mean '{close}'?\n") };
+            let hint =
+                if close.is_empty() { close } else { format!("Did you mean '{}'?\n", close.replace(", ", "' or '")) };
             err(&format!("No help topic for '{}'\n{hint}", context(ContextKind::InvalidSubcommand)));
             ExitCode::from(EXIT_UNKNOWN_COMMAND)
         }

@@ -118,7 +118,9 @@ async fn examples(place: &Place) -> BTreeSet<String> {
         let help = place.line(&format!("{command} --help")).await.out;
         let section = |title: &str| {
             let lines = help.lines().skip_while(|line| *line != title).skip(1).take_while(|line| !line.is_empty());
-            lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+            // What is indented more goes on from the line before.
+            let whole = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+            lines.filter(whole).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
         };
         let inner = section("Commands:").into_iter().filter_map(|line| Some(line.split(' ').next()?.to_owned()));
         let inner: Vec<String> = inner.filter(|name| name != "help").map(|name| format!("{command} {name}")).collect();

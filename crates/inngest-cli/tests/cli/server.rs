@@ -145,7 +145,7 @@ async fn runs_are_listed_by_filters_and_shown_with_their_steps() {
             &["runs", "get", "01KB1Q2M7V4T0R4Y7Z0QJ5X3CD"],
             "Error: Unable to load function run: 01KB1Q2M7V4T0R4Y7Z0QJ5X3CD",
         ),
-        (&["runs", "lst"], "Did you mean 'list'?"),
+        (&["runs", "lst"], "Did you mean 'ls' or 'list'?"),
         (&["run", "list"], "Did you mean 'runs'?"),
     ] {
         let ended = asked.run(arguments).await;
@@ -176,7 +176,8 @@ async fn runs_are_cancelled_by_id_or_by_filter() {
     }
     for (arguments, problem) in [
         (&["runs", "cancel"][..], "required arguments were not provided"),
-        (&["runs", "cancel", &one, "--dry-run"], "--function"),
+        (&["runs", "cancel", &one, "--dry-run"], "cannot be used with"),
+        (&["runs", "cancel", &one, "--since", "1h"], "cannot be used with"),
         (&["runs", "cancel", "--function", "shop-none"], "Error: Function not found: shop-none. "),
         (&["runs", "cancel", "--function", "shop-slow", "--if", "event.data ="], "Error: "),
     ] {
