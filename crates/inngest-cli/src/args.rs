@@ -196,9 +196,10 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::InvalidSubcommand => {
+            // The most similar one is the last.
             let close = context(ContextKind::SuggestedSubcommand);
-            let hint =
-                if close.is_empty() { close } else { format!("Did you mean '{}'?\n", close.replace(", ", "' or '")) };
+            let close = close.rsplit(", ").next().filter(|close| !close.is_empty());
+            let hint = close.map_or_else(String::new, |close| format!("Did you mean '{close}'?\n"));
             err(&format!("No help topic for '{}'\n{hint}", context(ContextKind::InvalidSubcommand)));
             ExitCode::from(EXIT_UNKNOWN_COMMAND)
         }

@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 use inngest_api::operation::{Availability, Place};
+use ureq::http::Method;
 
 use super::{ENDPOINTS, Endpoint, Field};
 use crate::flags;
@@ -24,6 +25,21 @@ const COMMON: [&str; 16] = [
     "signing-key",
     "timeout",
     "verbose",
+];
+
+/// Endpoints of Inngest Cloud that the table of operations does not have.
+pub(super) const ELSEWHERE: [&str; 11] = [
+    "exec-sandbox",
+    "stream-sandbox-logs",
+    "write-sandbox-file",
+    "read-sandbox-file",
+    "start-sandbox-process",
+    "get-sandbox-processes",
+    "get-sandbox-process",
+    "signal-sandbox-process",
+    "wait-sandbox-process",
+    "get-sandbox-process-output",
+    "stream-sandbox-process-output",
 ];
 
 pub(crate) fn command() -> Command {
@@ -50,7 +66,31 @@ pub(crate) fn command() -> Command {
     for endpoint in ENDPOINTS.iter() {
         command = command.subcommand(endpoint_command(endpoint));
     }
-    command
+    let rest = || Arg::new("").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true).hide(true);
+    command.subcommands(ELSEWHERE.map(|name| Command::new(name).hide(true).disable_help_flag(true).arg(rest())))
+}
+
+/// Examples of endpoints that change something; those that only read have one that follows from their paths.
+const EXAMPLES: [(&str, &str); 3] = [
+    ("invoke-function", "demo-store send-receipt --data '{\"item\":\"tea\"}'"),
+    ("rerun", "01KB1Q2M7V4T0R4Y7Z0QJ5X3CD --from-step charge"),
+    ("send-event", "--name shop/order.placed --data '{\"item\":\"tea\",\"amount\":2}'"),
+];
+
+/// A line that runs, with what the demo app has.
+fn example(endpoint: &Endpoint) -> Option<String> {
+    if let Some((name, arguments)) = EXAMPLES.iter().find(|(name, _)| *name == endpoint.name) {
+        return Some(format!("inngest api {name} {arguments}"));
+    }
+    let is_read = endpoint.operation.availability == Availability::Served && endpoint.operation.method == Method::GET;
+    let value = |field: &Field| match &*field.parameter.name {
+        "appId" => Some(" demo-store"),
+        "functionId" => Some(" process-order"),
+        "runId" | "eventId" => Some(" 01KB1Q2M7V4T0R4Y7Z0QJ5X3CD"),
+        _ => None,
+    };
+    let values: Option<String> = endpoint.positional().map(value).collect();
+    values.filter(|_| is_read).map(|values| format!("inngest api {}{values}", endpoint.name))
 }
 
 fn endpoint_command(endpoint: &'static Endpoint) -> Command {
@@ -64,6 +104,9 @@ fn endpoint_command(endpoint: &'static Endpoint) -> Command {
         // What the path names, unless flags do.
         .arg(Arg::new("").num_args(0..).action(ArgAction::Append).hide(true));
     command = endpoint.fields.iter().map(field).fold(command, Command::arg);
+    if let Some(example) = example(endpoint) {
+        command = command.after_help(flags::examples(&[&example]));
+    }
     if let Some(body) = &endpoint.operation.body {
         let whole = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
         command = command

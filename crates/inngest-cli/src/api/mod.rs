@@ -67,10 +67,11 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
 fn ask(matches: &ArgMatches) -> Result<String, String> {
     let (name, matches) = matches.subcommand().ok_or_else(|| "which endpoint?".to_owned())?;
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.name == name);
-    let endpoint = endpoint.ok_or_else(|| format!("there is no endpoint {name}"))?;
+    let unsupported = || format!("{name}: not supported by this server");
+    let endpoint = endpoint.ok_or_else(unsupported)?;
     let target = target::Target::of(matches)?;
     if endpoint.operation.availability == Availability::CloudOnly && !target.is_cloud {
-        return Err(format!("{name}: not supported by this server"));
+        return Err(unsupported());
     }
     let answer = target.send(request::of(endpoint, matches)?)?;
     Ok(if matches.get_flag("raw") { answer } else { format!("{}\n", pretty(&answer)) })

@@ -27,8 +27,8 @@ pub(crate) fn command() -> Command {
         .about("Run cases, and report which passed. The exit code is 1 if one did not.")
         .args(settings::args())
         .after_help(flags::examples(&[
-            "inngest conformance run --sdk-url http://localhost:3000/api/inngest --case basic-invoke,steps-serial",
-            "inngest conformance run --sdk-url http://localhost:3000/api/inngest --feature retry --report-format junit --report-out junit.xml",
+            "inngest conformance run --sdk-url http://localhost:3000/api/inngest --case basic-invoke",
+            "inngest conformance run --sdk-url http://localhost:3000/api/inngest --case steps-serial --json",
         ]));
     let doctor = Command::new("doctor")
         .about("Tell whether app and server are there.")

@@ -145,7 +145,7 @@ async fn runs_are_listed_by_filters_and_shown_with_their_steps() {
             &["runs", "get", "01KB1Q2M7V4T0R4Y7Z0QJ5X3CD"],
             "Error: Unable to load function run: 01KB1Q2M7V4T0R4Y7Z0QJ5X3CD",
         ),
-        (&["runs", "lst"], "Did you mean 'ls' or 'list'?"),
+        (&["runs", "lst"], "Did you mean 'list'?"),
         (&["run", "list"], "Did you mean 'runs'?"),
     ] {
         let ended = asked.run(arguments).await;
