@@ -34,5 +34,5 @@ pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<Told, String>
             text(&sync["error"]),
         ]);
     }
-    Ok(flags::listed(&table, apps, cursor))
+    Ok(flags::listed(&table, &apps, cursor.as_deref()))
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use inngest_config::Layers;
-use inngest_expr::duration;
 use ureq::http::{HeaderValue, Request, Uri};
 
 use super::request::Asked;
-use crate::{dev, flags};
+use crate::{dev, flags, input};
 
 const CLOUD: &str = "https://api.inngest.com/v2";
 const PATH: &str = "/api/v2";
@@ -167,12 +166,8 @@ fn port(layers: &Layers) -> Result<Option<u16>, String> {
 
 /// A span of time; `0` is none.
 fn timeout(text: &str) -> Result<Option<Duration>, String> {
-    let wrong = || format!("--timeout {text:?} is no span of time; one is 30s");
-    if text == "0" {
-        return Ok(None);
-    }
-    let nanos = u64::try_from(duration::parse(text).map_err(|_| wrong())?.nanos).map_err(|_| wrong())?;
-    Ok((nanos > 0).then(|| Duration::from_nanos(nanos)))
+    let span = (text != "0").then(|| input::span(text)).transpose();
+    span.map_err(|problem| format!("--timeout: {problem}"))
 }
 
 #[cfg(test)]
@@ -213,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_timeout_of_zero_is_none() {
-        assert_eq!((timeout("0"), timeout("0s")), (Ok(None), Ok(None)));
+        assert_eq!(timeout("0"), Ok(None));
         assert_eq!(timeout("1m"), Ok(Some(Duration::from_secs(60))));
         assert!(timeout("soon").is_err() && timeout("-1s").is_err());
     }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches};
 use inngest_config::file;
 use inngest_core::signing::SigningKey;
-use inngest_expr::duration;
 use serde_json::Value;
 
 use super::catalogue::{self, Case};
-use crate::flags;
+use crate::{flags, input};
 
 const DEV_URL: &str = "http://127.0.0.1:8288";
 const EVENT_KEY: &str = "test";
@@ -96,7 +95,7 @@ impl Settings {
         Ok(Self {
             transport: text("transport").unwrap_or_else(|| "serve".to_owned()),
             cases: catalogue::selected(&list("suite"), &list("case"), &list("feature"))?,
-            timeout: text("timeout").map_or(Ok(TIMEOUT), |text| timeout(&text))?,
+            timeout: text("timeout").map_or(Ok(TIMEOUT), |text| input::span(&text))?,
             sdk_url: url("sdk-url")
                 .ok_or("--sdk-url is required: where the app with the functions of the suites is served")?,
             introspect_path: text("introspect-path").unwrap_or_default(),
@@ -122,9 +121,4 @@ impl Settings {
         let config = ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false);
         config.proxy(None).build().into()
     }
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    let nanos = duration::parse(text).ok().and_then(|span| u64::try_from(span.nanos).ok()).filter(|nanos| *nanos > 0);
-    nanos.map(Duration::from_nanos).ok_or_else(|| format!("--timeout {text:?} is no span of time; one is 30s"))
 }
