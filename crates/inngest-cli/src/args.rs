@@ -14,6 +14,8 @@ use crate::flags;
 
 /// An unknown command.
 const EXIT_UNKNOWN_COMMAND: u8 = 3;
+/// Flags of all commands come after their own ones in the help.
+const LAST: usize = 1_000;
 
 pub(crate) fn command() -> Command {
     Command::new("inngest")
@@ -21,14 +23,19 @@ pub(crate) fn command() -> Command {
         .version(crate::VERSION)
         .disable_version_flag(true)
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version."))
-        .arg(switch("json", "Write logs as JSON, also on a terminal; and what commands tell.").global(true))
-        .arg(switch("verbose", "Log at level debug.").global(true))
+        .arg(
+            switch("json", "Write logs as JSON, also on a terminal; and what commands tell.")
+                .global(true)
+                .display_order(LAST),
+        )
+        .arg(switch("verbose", "Log at level debug.").global(true).display_order(LAST))
         .arg(
             Arg::new("log-level")
                 .short('l')
                 .long("log-level")
                 .value_name("LEVEL")
                 .global(true)
+                .display_order(LAST)
                 .help("trace, debug, info, warn or error. LOG_LEVEL in the environment counts more. [default: info]"),
         )
         .subcommand(dev())
