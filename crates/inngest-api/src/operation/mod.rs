@@ -229,6 +229,24 @@ impl Operation {
         schema
     }
 
+    /// Its tool as MCP lists it.
+    #[must_use]
+    pub fn describe_tool(&self) -> Option<Value> {
+        let tool = self.mcp?;
+        let annotations = if tool.is_read_only {
+            json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
+        } else {
+            json!({ "destructiveHint": tool.is_destructive })
+        };
+        Some(json!({
+            "name": tool.name,
+            "title": tool.title,
+            "description": self.text(),
+            "annotations": annotations,
+            "inputSchema": self.input_schema(),
+        }))
+    }
+
     /// What it does, as long as can be.
     #[must_use]
     pub fn text(&self) -> &'static str {

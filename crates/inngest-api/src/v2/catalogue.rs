@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::operations;
 use crate::error::raw_json;
-use crate::operation::{Operation, Tool};
+use crate::operation::Operation;
 
 /// The catalogue, made once.
 pub(super) async fn get() -> Response<Body> {
@@ -35,24 +35,8 @@ fn describe(operation: &Operation) -> Value {
     if let Some(cli) = operation.cli {
         described["cli"] = json!({ "command": cli.command });
     }
-    if let Some(tool) = &operation.mcp {
-        described["mcp"] = describe_tool(operation, tool);
+    if let Some(tool) = operation.describe_tool() {
+        described["mcp"] = tool;
     }
     described
-}
-
-/// A tool as MCP lists it.
-pub(crate) fn describe_tool(operation: &Operation, tool: &Tool) -> Value {
-    let annotations = if tool.is_read_only {
-        json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
-    } else {
-        json!({ "destructiveHint": tool.is_destructive })
-    };
-    json!({
-        "name": tool.name,
-        "title": tool.title,
-        "description": operation.text(),
-        "annotations": annotations,
-        "inputSchema": operation.input_schema(),
-    })
 }
