@@ -26,12 +26,11 @@ pub(crate) fn check(path: &str, is_safe_method: bool, headers: &HeaderMap) -> Re
         return Err(Foreign::Host(host.to_owned()));
     }
     // A browser sends an origin with every cross-site post; SDKs and scripts send none.
-    if let Some(origin) = text(header::ORIGIN).filter(|_| !is_safe_method && !cors::is_open(path)) {
-        if !is_local(host_of(origin)) && origin != cors::WEB_SITE {
-            return Err(Foreign::Origin(origin.to_owned()));
-        }
+    let is_foreign = |origin: &&str| !is_local(host_of(origin)) && *origin != cors::WEB_SITE;
+    match text(header::ORIGIN).filter(|_| !is_safe_method && !cors::is_open(path)).filter(is_foreign) {
+        Some(origin) => Err(Foreign::Origin(origin.to_owned())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The host and port of an origin. `null`, which is no origin, has none.

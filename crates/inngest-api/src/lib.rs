@@ -24,6 +24,7 @@ mod openapi;
 pub mod operation;
 mod overrides;
 mod paths;
+mod patience;
 mod register;
 mod rest;
 mod serve;
