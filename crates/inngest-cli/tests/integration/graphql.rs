@@ -137,7 +137,7 @@ async fn functions_are_invoked_by_their_slug() {
     assert_eq!(bad, ("event meta \"x\" is not supported".to_owned(), "invalid_argument".to_owned()));
     let done = ask(&world, invoke, json!({ "data": { "n": 21 }, "meta": { "sessions": { "chat": "c1" } } })).await;
     assert_eq!(done["invokeFunction"], true);
-    let call = world.call("app-double", 0).await;
+    let call = world.call("double", 0).await;
     assert_eq!(call.body["event"]["data"]["n"], 21);
     assert_eq!(call.body["event"]["user"], json!({ "id": 1 }));
 }
