@@ -113,7 +113,7 @@ impl Case<'_> {
             self.commit(vec![Change::PutEvent(Box::new(event.clone()), Vec::new())]).await;
             events.push((event.id, event.name));
         }
-        events.sort_by(|one, other| other.0.cmp(&one.0));
+        events.sort_by_key(|event| std::cmp::Reverse(event.0));
         for _ in 0..FILTERS {
             let names = (0..dice.below(4)).map(|_| NAMES[dice.index(6)].to_owned()).collect();
             let after = begin + dice.below(3 * 24) * 60 * MINUTE - dice.below(3);

@@ -141,7 +141,7 @@ impl Reader<'_> {
             for id in statement.query_map(params_from_iter(&query.values), |row| codec::event_id(row, 0))? {
                 page.push(id?);
             }
-            page.sort_unstable_by(|one, other| other.cmp(one));
+            page.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
             page.truncate(filter.limit);
         }
         Ok(page)

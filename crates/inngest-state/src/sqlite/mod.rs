@@ -11,6 +11,7 @@ pub mod bulk;
 mod codec;
 mod count;
 mod counters;
+mod detail;
 mod events;
 mod gathering;
 mod hot_runs;

@@ -176,3 +176,77 @@ fn on_snapshot<T>(
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, open};
+    use super::*;
+
+    fn onlookers() -> (tempfile::TempDir, Onlookers) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options::new(dir.path());
+        drop(open::open(&options).expect("opens"));
+        let onlookers = Onlookers::spawn(&options.file()).expect("threads");
+        (dir, onlookers)
+    }
+
+    #[tokio::test]
+    async fn a_read_that_has_not_begun_is_shared() {
+        let (_dir, onlookers) = onlookers();
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        // Both threads are busy until the gate opens.
+        let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let mut busy = Vec::new();
+        for number in 0..ONLOOKERS_MAX {
+            let (onlookers, gate, begin) = (onlookers.clone(), Arc::clone(&gate), begin.clone());
+            busy.push(tokio::spawn(async move {
+                let wait = move |_: &Reader<'_>| {
+                    begin.send(()).expect("it is waited for");
+                    Ok(lock(&gate).recv().is_ok())
+                };
+                onlookers.read(format!("busy {number}"), wait).await
+            }));
+        }
+        for _ in 0..ONLOOKERS_MAX {
+            begun.recv().await;
+        }
+        let read = Arc::new(Mutex::new(0));
+        let ask = |what: &str| {
+            let read = Arc::clone(&read);
+            let count = move |_: &Reader<'_>| {
+                *lock(&read) += 1;
+                Ok(*lock(&read))
+            };
+            let asked = onlookers.read(what.to_owned(), count);
+            async { asked.await.expect("reads") }
+        };
+        let all = async { tokio::join!(ask("a"), ask("a"), ask("b"), ask("a")) };
+        let open = async {
+            for _ in 0..ONLOOKERS_MAX {
+                go.send(()).expect("it is waited for");
+            }
+        };
+        let ((one, two, _, four), ()) = tokio::join!(all, open);
+        assert_eq!((one, two), (four, four), "one answer for all");
+        assert_eq!(*lock(&read), 2);
+        for busy in busy {
+            assert!(busy.await.expect("no panic").expect("reads"));
+        }
+        ask("a").await;
+        assert_eq!(*lock(&read), 3, "what has been read is not read from memory");
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_read_only() {
+        let (_dir, onlookers) = onlookers();
+        for _ in 0..3 * ONLOOKERS_MAX {
+            let failed = onlookers.read("panic".to_owned(), |_| -> Result<(), StoreError> { panic!("as asked") }).await;
+            assert!(matches!(failed, Err(StoreError::Other(_))), "{failed:?}");
+        }
+        assert_eq!(onlookers.read("1".to_owned(), |_| Ok(1)).await.expect("reads"), 1);
+        onlookers.close();
+        let closed = onlookers.read("1".to_owned(), |_| Ok(1)).await;
+        assert!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
+    }
+}
