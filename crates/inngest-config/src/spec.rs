@@ -152,6 +152,18 @@ pub const DEV: [Spec; 52] = [
         "",
         "File (JSON, YAML or TOML) with throttles and rate limits that functions share. The API cannot change them then.",
     ),
+    option(
+        "allowed-host",
+        Kind::List,
+        "",
+        "Name under which browsers may call the server, besides localhost, IP addresses and names without dots. May be repeated.",
+    ),
+    option(
+        "cors-origin",
+        Kind::List,
+        "",
+        "Origin whose pages may call the server, for example https://ops.example.com. May be repeated.",
+    ),
     Spec {
         help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",
         hidden: false,

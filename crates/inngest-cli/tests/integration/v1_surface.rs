@@ -100,6 +100,21 @@ async fn pages_of_other_sites_are_granted_only_what_is_meant_for_them() {
 }
 
 #[tokio::test]
+async fn an_operator_says_whom_to_trust() {
+    let trusting = ["--allowed-host", "dev.corp.example", "--cors-origin", "https://ops.example"];
+    let world = World::with(&trusting, Vec::new()).await;
+    for (host, origin, status, granted) in [
+        ("dev.corp.example:8288", "https://ops.example", 200, "https://ops.example"),
+        ("other.corp.example", "https://ops.example", 403, "https://ops.example"),
+        ("localhost", "https://evil.example", 200, ""),
+    ] {
+        let reply = ask(&world, "GET", "/dev", &[("host", host), ("origin", origin)], "").await;
+        let told = (reply.status, header(&reply, "access-control-allow-origin"));
+        assert_eq!(told, (status, granted), "{host} {origin}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn a_run_is_cancelled_by_v0() {
     let world = World::of(vec![nap(), hello()]).await;
     let event = world.send("s/nap", json!({})).await;

@@ -70,6 +70,7 @@ impl World {
             apps: Apps::channel().0,
             readiness: Readiness::default(),
             metrics: crate::Metrics::install(),
+            trusted: Arc::default(),
         };
         Self { handler: Handler::new(api), engine, _dir: dir }
     }
