@@ -46,7 +46,7 @@ const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'s
 }
 
 /// Options of `inngest dev`.
-pub const DEV: [Spec; 52] = [
+pub const DEV: [Spec; 54] = [
     Spec {
         short: Some('u'),
         aliases: &["urls"],
