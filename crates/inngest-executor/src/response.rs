@@ -100,7 +100,7 @@ pub struct OpReport {
     pub op: Op,
     /// Hashed step id; may be empty for `None` and `DiscoveryRequest`.
     pub id: StepId,
-    /// `displayName`, else `userland.id`, else `name`.
+    /// `displayName`, else `name`, else `userland.id`.
     pub display_name: Arc<str>,
     /// Op-specific text: duration, event name, ..
     pub name: Option<Arc<str>>,

@@ -68,6 +68,15 @@ impl Default for Headers {
     }
 }
 
+impl Headers {
+    /// Whether there is a header of this canonical name.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        let json: serde_json::Value = serde_json::from_slice(&self.json).unwrap_or_default();
+        json.get(name).is_some()
+    }
+}
+
 /// Status and headers of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {

@@ -88,7 +88,7 @@ impl App {
     }
 
     async fn functions(&self, ctx: &Context<'_>) -> Vec<Function> {
-        Function::live(&Session::of(ctx).registry, |function| function.app == self.0.id)
+        Function::live(&Session::of(ctx).registry(), |function| function.app == self.0.id)
     }
 
     async fn method(&self) -> AppMethod {
@@ -108,7 +108,8 @@ impl App {
     }
 
     async fn function_count(&self, ctx: &Context<'_>) -> i64 {
-        let active = Session::of(ctx).registry.active().filter(|(function, _)| function.app == self.0.id);
+        let registry = Session::of(ctx).registry();
+        let active = registry.active().filter(|(function, _)| function.app == self.0.id);
         i64::try_from(active.count()).unwrap_or(i64::MAX)
     }
 
@@ -120,7 +121,8 @@ impl App {
 /// Every app that is not archived, by id.
 pub(super) fn list(session: &Session, filter: Option<&AppsFilter>) -> Vec<App> {
     let wanted = filter.and_then(|filter| filter.method);
-    let apps = session.registry.apps().filter(|app| app.archived_at.is_none());
+    let registry = session.registry();
+    let apps = registry.apps().filter(|app| app.archived_at.is_none());
     let mut apps: Vec<App> = apps
         .filter(|app| wanted.is_none_or(|wanted| wanted == AppMethod::of(app)))
         .map(|app| App(Arc::clone(app)))

@@ -56,7 +56,7 @@ impl Function {
     }
 
     async fn failure_handler(&self, ctx: &Context<'_>) -> Option<Function> {
-        let registry = &Session::of(ctx).registry;
+        let registry = Session::of(ctx).registry();
         let handler = registry.by_slug(&format!("{}-failure", self.0.slug));
         handler.filter(|handler| registry.is_active(handler)).map(|handler| Self(Arc::clone(handler)))
     }

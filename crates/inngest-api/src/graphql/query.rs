@@ -44,7 +44,7 @@ impl Query {
     }
 
     async fn app(&self, ctx: &Context<'_>, id: UuidText) -> Nullable<App> {
-        let registry = &Session::of(ctx).registry;
+        let registry = Session::of(ctx).registry();
         let app = registry.app(&AppId(id.0)).filter(|app| app.archived_at.is_none());
         Some(app.map(|app| App(app.clone())).ok_or_else(|| Problem::NotFound("app not found".to_owned())))
     }
@@ -80,14 +80,14 @@ impl Query {
     }
 
     async fn function_by_slug(&self, ctx: &Context<'_>, query: FunctionQuery) -> Nullable<Function> {
-        let registry = &Session::of(ctx).registry;
+        let registry = Session::of(ctx).registry();
         let found = registry.by_slug(&query.function_slug.0).filter(|function| registry.is_active(function));
         let unknown = || Problem::NotFound(format!("function not found: {}", query.function_slug.0));
         Some(found.map(|function| Function(function.clone())).ok_or_else(unknown))
     }
 
     async fn functions(&self, ctx: &Context<'_>) -> Option<Vec<Function>> {
-        Some(Function::live(&Session::of(ctx).registry, |_| true))
+        Some(Function::live(&Session::of(ctx).registry(), |_| true))
     }
 
     async fn function_run(&self, ctx: &Context<'_>, query: FunctionRunQuery) -> Nullable<FunctionRun> {

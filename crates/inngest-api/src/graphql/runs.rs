@@ -237,7 +237,7 @@ impl RunDefer {
     }
 
     async fn function(&self, ctx: &Context<'_>) -> Option<Function> {
-        Session::of(ctx).registry.by_slug(&self.0.defer.function).map(|function| Function(Arc::clone(function)))
+        Session::of(ctx).registry().by_slug(&self.0.defer.function).map(|function| Function(Arc::clone(function)))
     }
 
     #[graphql(name = "runID")]

@@ -87,11 +87,20 @@ impl FunctionRun {
         self.0.ended_at.map(Time::from)
     }
 
-    async fn output(&self) -> Option<String> {
-        match self.0.status {
-            RunStatus::Cancelled => Some("{}".to_owned()),
-            _ => runs::output(&self.0).map(|output| text(&output)),
+    async fn output(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        if self.0.status == RunStatus::Cancelled {
+            return Ok(Some("{}".to_owned()));
         }
+        let Some(output) = runs::output(&self.0) else { return Ok(None) };
+        // What is no SDK's reply is text, which is stored as a JSON string and told as it came.
+        if self.0.status == RunStatus::Completed && output.starts_with(b"\"") {
+            let view = Session::of(ctx).trace(self.0.id).await?;
+            let last = view.as_ref().and_then(|view| view.trace.last_call.as_ref()?.response.as_ref());
+            if last.is_some_and(|reply| !reply.headers.names("X-Inngest-Sdk")) {
+                return Ok(serde_json::from_slice(&output).ok());
+            }
+        }
+        Ok(Some(text(&output)))
     }
 
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<RunHistoryItem>> {

@@ -19,7 +19,6 @@ use crate::trace::{self, RunView};
 /// One request.
 pub(super) struct Session {
     pub(super) api: Api,
-    pub(super) registry: Arc<Registry>,
     loader: DataLoader<Reads, HashMapCache>,
     /// Everything that ever was registered; read when something is not in the registry any more.
     all: OnceCell<Definitions>,
@@ -39,7 +38,6 @@ impl Session {
     pub(super) fn new(api: Api) -> Self {
         let reads = Reads(api.clone());
         Self {
-            registry: api.engine.registry(),
             loader: DataLoader::with_cache(reads, tokio::spawn, HashMapCache::default()),
             all: OnceCell::new(),
             traces: Mutex::default(),
@@ -51,6 +49,11 @@ impl Session {
     /// The session of a request that is being answered.
     pub(super) fn of<'c>(ctx: &Context<'c>) -> &'c Self {
         ctx.data_unchecked::<Arc<Self>>()
+    }
+
+    /// What is registered now: a mutation of this very request may have changed it.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        self.api.engine.registry()
     }
 
     pub(super) fn history(&self) -> &dyn History {
@@ -83,7 +86,7 @@ impl Session {
 
     /// A function, also one that is archived.
     pub(super) async fn function(&self, id: FunctionId) -> Result<Arc<Function>> {
-        if let Some(known) = self.registry.function(&id) {
+        if let Some(known) = self.registry().function(&id) {
             return Ok(Arc::clone(known));
         }
         let found = self.all().await?.functions.get(&id).cloned();
@@ -92,7 +95,7 @@ impl Session {
 
     /// An app, also one that is archived.
     pub(super) async fn app(&self, id: AppId) -> Result<Arc<App>> {
-        if let Some(known) = self.registry.app(&id) {
+        if let Some(known) = self.registry().app(&id) {
             return Ok(Arc::clone(known));
         }
         let found = self.all().await?.apps.get(&id).cloned();

@@ -76,16 +76,16 @@ impl Reported<'_> {
             return Err("StepError has no error".to_owned());
         }
         let name: Option<Arc<str>> = self.name.map(|name| name.0.into());
+        // One text for both if they are the same.
         let display_name = match self.display_name.filter(|text| !text.0.is_empty()) {
-            Some(display_name) if name.as_deref() == Some(&*display_name.0) => None,
-            Some(display_name) => Some(display_name.0.into()),
-            None => self.userland.and_then(user_id),
+            Some(shown) if name.as_deref() != Some(&*shown.0) => Some(shown.0.into()),
+            _ => name.clone().filter(|name| !name.is_empty()).or_else(|| self.userland.and_then(user_id)),
         };
         let opts = self.opts.filter(|opts| opts.get().starts_with('{'));
         Ok(OpReport {
             op,
             id,
-            display_name: display_name.or_else(|| name.clone()).unwrap_or_default(),
+            display_name: display_name.unwrap_or_default(),
             name,
             input: opts.and_then(input).map(payload).transpose()?,
             opts: opts.map(payload).transpose()?,
