@@ -236,6 +236,24 @@ impl Operation {
     }
 }
 
+impl Tool {
+    /// As MCP lists it.
+    pub(crate) fn describe(&self, description: &str, input_schema: Value) -> Value {
+        let annotations = if self.is_read_only {
+            json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
+        } else {
+            json!({ "destructiveHint": self.is_destructive })
+        };
+        json!({
+            "name": self.name,
+            "title": self.title,
+            "description": description,
+            "annotations": annotations,
+            "inputSchema": input_schema,
+        })
+    }
+}
+
 impl Body {
     pub(crate) fn add_to(&self, generator: &mut SchemaGenerator) -> schemars::Schema {
         (self.of)(generator)
