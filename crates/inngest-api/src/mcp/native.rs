@@ -124,7 +124,7 @@ impl Native {
 
     /// As `tools/list` has it.
     pub(crate) fn describe(&self) -> Value {
-        self.tool.describe(self.description, self.input_schema.clone())
+        self.tool.describe(self.description, &self.input_schema)
     }
 
     /// As the catalogue of operations names it.

@@ -15,8 +15,9 @@ use crate::{Api, v2};
 /// `tools/list`; all of them at once.
 pub(super) fn list() -> Answer {
     static TOOLS: LazyLock<Value> = LazyLock::new(|| {
-        let of_v2 = v2::operations()
-            .filter_map(|operation| Some(operation.mcp.as_ref()?.describe(operation.text(), operation.input_schema())));
+        let of_v2 = v2::operations().filter_map(|operation| {
+            Some(operation.mcp.as_ref()?.describe(operation.text(), &operation.input_schema()))
+        });
         json!({ "tools": of_v2.chain(natives().map(|native| native.describe())).collect::<Vec<_>>() })
     });
     rpc::result(&*TOOLS)

@@ -238,7 +238,7 @@ impl Operation {
 
 impl Tool {
     /// As MCP lists it.
-    pub(crate) fn describe(&self, description: &str, input_schema: Value) -> Value {
+    pub(crate) fn describe(&self, description: &str, input_schema: &Value) -> Value {
         let annotations = if self.is_read_only {
             json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
         } else {

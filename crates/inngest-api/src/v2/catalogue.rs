@@ -38,7 +38,7 @@ fn describe(operation: &Operation) -> Value {
         described["cli"] = json!({ "command": cli.command });
     }
     if let Some(tool) = &operation.mcp {
-        described["mcp"] = tool.describe(operation.text(), operation.input_schema());
+        described["mcp"] = tool.describe(operation.text(), &operation.input_schema());
     }
     described
 }

@@ -5,6 +5,8 @@ use serde_json::json;
 use super::{ACCEPT, Client, JSON, request, session_of};
 use crate::testing::World;
 
+type Headers<'a> = Vec<(&'a str, &'a str)>;
+
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 #[tokio::test]
@@ -13,7 +15,7 @@ async fn what_is_not_of_the_transport_is_refused_in_plain_text() {
     let accepting = |accept: &'static str| vec![JSON, ("accept", accept)];
     let accept_text = "Accept must contain both 'application/json' and 'text/event-stream'";
     let type_text = "Content-Type must be 'application/json'";
-    let table: [(Vec<(&str, &str)>, u16, &str); 13] = [
+    let table: [(Headers<'_>, u16, &str); 13] = [
         (vec![JSON, ACCEPT], 200, ""),
         (vec![("content-type", "Application/JSON; charset=utf-8"), ACCEPT], 200, ""),
         (accepting("*/*"), 200, ""),
