@@ -12,7 +12,8 @@ use inngest_executor::apps::Registration;
 use inngest_executor::driver::http::{HttpClient, HttpExecutor};
 use inngest_executor::driver::{CallError, CallRequest, Executor};
 use inngest_executor::engine::{Engine, Options, Parts};
-use inngest_executor::{Reply as AppReply, SdkResponse};
+use inngest_executor::response::read_ops;
+use inngest_executor::{FunctionError, Reply as AppReply, SdkResponse};
 use inngest_queue::memory::MemoryQueue;
 use inngest_state::History;
 use inngest_state::sqlite::{Options as StoreOptions, SqliteStore};
@@ -42,16 +43,30 @@ impl Reply {
     }
 }
 
-/// An app whose functions return the data of their event.
+/// An app whose functions return the data of their event; but `fails` does the step `one`, and then fails.
 struct Echo;
 
 #[async_trait]
 impl Executor for Echo {
     async fn execute(&self, request: CallRequest) -> Result<SdkResponse, CallError> {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let reply = AppReply::Returned(Some(json!({ "echo": body["event"]["data"] }).to_string().into()));
+        let does_fail = request.url.contains("fnId=app-fails");
+        let (status, reply) = match (does_fail, body["steps"].get("one")) {
+            (false, _) => {
+                let echo = json!({ "echo": body["event"]["data"] });
+                (200, AppReply::Returned(Some(echo.to_string().into())))
+            }
+            (true, None) => {
+                let ops = json!([{ "op": "StepRun", "id": "one", "displayName": "one", "data": 1 }]);
+                (206, AppReply::Ops(read_ops(ops.to_string().as_bytes()).unwrap()))
+            }
+            (true, Some(_)) => {
+                let error = json!({ "error": "no way", "message": "no way", "name": "Error" }).to_string();
+                (500, AppReply::Failed(FunctionError { output: Some(error.clone().into()), error: error.into() }))
+            }
+        };
         let headers = Arc::new(Headers { hash: 1, json: "{}".into() });
-        Ok(SdkResponse { status: 200, headers, version: 2, no_retry: false, retry_at: None, reply })
+        Ok(SdkResponse { status, headers, version: 2, no_retry: status == 500, retry_at: None, reply })
     }
 }
 
@@ -66,7 +81,8 @@ impl World {
         Self::build(history, Arc::new(HttpExecutor::new(HttpClient::new(), clock, None))).await
     }
 
-    /// Runs are worked on; every function returns `{"echo":..}` with the data of its event.
+    /// Runs are worked on; every function returns `{"echo":..}` with the data of its event, but `fails`, which fails
+    /// after a step.
     pub(crate) async fn working() -> Self {
         let world = Self::build(|store| Arc::new(store), Arc::new(Echo)).await;
         let engine = world.engine.clone();

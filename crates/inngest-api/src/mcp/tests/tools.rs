@@ -292,10 +292,28 @@ async fn runs_run_again_only_when_that_is_meant() {
 }
 
 #[tokio::test]
-async fn failed_runs_are_listed() {
-    let client = idle().await;
-    start(&client).await;
-    assert_eq!(client.call_plain("list_failed_runs", json!({ "appId": ["app"], "limit": 5 })).await["data"], json!([]));
+async fn what_fails_is_told_with_its_steps_and_runs_again() {
+    let functions = [hello()[0].clone(), ("fails", json!({ "event": "test/fails" }), json!({}))];
+    let client = Client::of(World::working().await, &functions).await;
+    client.call("invoke_function_sync", json!({ "functionId": "hello" })).await;
+    let done = client.call("invoke_function_sync", json!({ "functionId": "fails" })).await;
+    assert_eq!((&done["status"], &done["error"]), (&json!("Failed"), &json!("no way")), "{done}");
+    let run = &done["runId"];
+    let shown = client.call("get_run_status", json!({ "runId": run })).await;
+    let [step] = &shown["steps"].as_array().unwrap()[..] else { panic!("{shown}") };
+    assert_eq!(
+        (&step["stepName"], &step["stepId"], &step["status"]),
+        (&json!("one"), &json!("one"), &json!("Completed"))
+    );
+    assert_eq!((&step["attempt"], &step["error"], &shown["error"]), (&json!(0), &Value::Null, &json!("no way")));
+    let polled = client.call("poll_run_status", json!({ "runIds": [run] })).await;
+    assert_eq!((&polled["completed"], &polled["failed"]), (&json!(0), &json!(1)));
+
+    let listed = client.call_plain("list_failed_runs", json!({ "appId": ["app"], "limit": 5 })).await;
+    let [failed] = &listed["data"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((&failed["id"], &failed["output"]["message"]), (run, &json!("no way")));
+    let replayed = client.call("replay_runs", json!({ "functionId": "fails", "dryRun": false })).await;
+    assert_eq!(replayed["started"], 1);
     let problem = client.fail("list_failed_runs", json!({ "from": "yesterday" })).await;
     assert!(problem.starts_with("REST API v2 returned HTTP 400: "), "{problem}");
 }
