@@ -95,6 +95,8 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, BodyError> {
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { continue };
         if first.len() + all.as_ref().map_or(0, BytesMut::len) + data.len() > max {
+            // Its sender reads the answer only when it has sent all.
+            discard(body).await;
             return Err(BodyError::TooLarge(max));
         }
         // Most bodies are one frame, which needs no copy.

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
 use crate::ServerKind;
-use crate::guard::{host_of, is_local};
+use crate::guard::{Trusted, host_of, is_local};
 use crate::paths::is_at_or_below;
 
 /// For pages of any site.
@@ -32,10 +32,11 @@ pub(crate) fn is_open(path: &str) -> bool {
 }
 
 /// The origin of a request, if its page may read the answer.
-pub(crate) fn granted(kind: ServerKind, path: &str, asked: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn granted(kind: ServerKind, trusted: &Trusted, path: &str, asked: &HeaderMap) -> Option<HeaderValue> {
     let origin = asked.get(header::ORIGIN)?;
     let is_known = |origin: &HeaderValue| origin.to_str().is_ok_and(|text| text == WEB_SITE || is_local(host_of(text)));
-    let granted = is_open(path) || kind == ServerKind::Dev && LOCAL.contains(&path) && is_known(origin);
+    let is_trusted = origin.to_str().is_ok_and(|text| trusted.has_origin(text));
+    let granted = is_trusted || is_open(path) || kind == ServerKind::Dev && LOCAL.contains(&path) && is_known(origin);
     granted.then(|| origin.clone())
 }
 
@@ -101,8 +102,12 @@ mod tests {
             (dev, "/dev", "null", false),
         ] {
             let headers = HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
-            assert_eq!(granted(kind, path, &headers).is_some(), is_granted, "{kind:?} {path} {origin}");
+            let granted = granted(kind, &Trusted::default(), path, &headers);
+            assert_eq!(granted.is_some(), is_granted, "{kind:?} {path} {origin}");
         }
-        assert_eq!(granted(dev, "/e/key", &HeaderMap::new()), None);
+        let trusted = Trusted { origins: vec!["https://ops.example".to_owned()], ..Trusted::default() };
+        let headers = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("https://ops.example"))]);
+        assert!(granted(start, &trusted, "/v1/runs", &headers).is_some());
+        assert_eq!(granted(dev, &trusted, "/e/key", &HeaderMap::new()), None);
     }
 }

@@ -25,6 +25,7 @@ mod openapi;
 pub mod operation;
 mod overrides;
 mod paths;
+mod patience;
 mod register;
 mod rest;
 mod serve;
@@ -40,6 +41,7 @@ pub use apps::{Apps, SyncRequest};
 pub use auth::Auth;
 pub use dev::{DevInfo, StartOptions};
 pub use events::Limits;
+pub use guard::Trusted;
 pub use health::Readiness;
 pub use metrics::Metrics;
 pub use serve::{CONNECTIONS_MAX, serve};
@@ -94,6 +96,8 @@ pub struct Api {
     pub info: Arc<DevInfo>,
     /// Whoever keeps apps in sync.
     pub apps: Apps,
+    /// Whom it trusts besides this machine.
+    pub trusted: Arc<Trusted>,
     /// Whether the process is ready for traffic.
     pub readiness: Readiness,
     /// What the process counts.
@@ -123,7 +127,7 @@ impl Handler {
 
     /// Answers one request.
     pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
-        let origin = cors::granted(self.api.kind, request.uri().path(), request.headers());
+        let origin = cors::granted(self.api.kind, &self.api.trusted, request.uri().path(), request.headers());
         let mut response = match events::key_of(request.uri().path()) {
             _ if cors::is_preflight(&request) => cors::preflight(request.headers(), origin.is_some()),
             Some(key) => {
@@ -140,7 +144,7 @@ impl Handler {
 
     async fn route(&self, request: Request<Body>) -> Response<Body> {
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if let Err(foreign) = guard::check(request.uri().path(), safe, request.headers()) {
+        if let Err(foreign) = guard::check(&self.api.trusted, request.uri().path(), safe, request.headers()) {
             return refused(request.uri().path(), foreign.to_string());
         }
         let mut router = self.router.clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::Version;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,12 +16,13 @@ use tokio::task::JoinSet;
 
 use crate::Handler;
 use crate::finish::finish;
+use crate::patience::{Patience, Requests};
 
 /// Connections at a time; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
-/// A client that takes longer to send its headers is cut off.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection on which no request comes for so long is closed. Headers that have begun must end sooner ([`Patience`]).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Headers of one request, in bytes; more are refused (431).
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -85,12 +87,23 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let requests = Requests::default();
+    let stream = Patience::new(stream, requests.clone());
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let handler = handler.clone();
-        finish(async move { Ok::<_, Infallible>(handler.respond(request.map(Body::new)).await) })
+        let (handler, requests) = (handler.clone(), requests.clone());
+        requests.begin();
+        // The frames of HTTP/2 that come between requests are no headers.
+        let is_one_at_a_time = request.version() != Version::HTTP_2;
+        finish(async move {
+            let response = handler.respond(request.map(Body::new)).await;
+            if is_one_at_a_time {
+                requests.end();
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

@@ -3,11 +3,11 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http::{HeaderMap, Response, StatusCode};
 use inngest_core::{FunctionId, RunId};
-use inngest_state::Hold;
+use inngest_state::{Hold, StoreError};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(crate) fn router() -> Router<Api> {
 /// Errors are plain text here.
 struct Problem(StatusCode, String);
 
-impl axum::response::IntoResponse for Problem {
+impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         (self.0, self.1).into_response()
     }
@@ -40,8 +40,8 @@ impl From<ApiError> for Problem {
     }
 }
 
-impl From<inngest_state::StoreError> for Problem {
-    fn from(error: inngest_state::StoreError) -> Self {
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
         ApiError::from(error).into()
     }
 }

@@ -121,6 +121,7 @@ impl World {
             apps: Apps::channel().0,
             readiness: Readiness::default(),
             metrics: crate::Metrics::install(),
+            trusted: Arc::default(),
         };
         Self { handler: Handler::new(api.clone()), engine, api, _dir: dir }
     }

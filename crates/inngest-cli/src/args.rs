@@ -14,6 +14,8 @@ use crate::flags;
 
 /// An unknown command.
 const EXIT_UNKNOWN_COMMAND: u8 = 3;
+/// Flags of all commands come after their own ones in the help.
+const LAST: usize = 1_000;
 
 pub(crate) fn command() -> Command {
     Command::new("inngest")
@@ -21,25 +23,33 @@ pub(crate) fn command() -> Command {
         .version(crate::VERSION)
         .disable_version_flag(true)
         .arg(Arg::new("version").short('v').long("version").action(ArgAction::Version).help("Print the version."))
-        .arg(switch("json", "Write logs as JSON, also on a terminal; and what commands tell.").global(true))
-        .arg(switch("verbose", "Log at level debug.").global(true))
+        .arg(
+            switch("json", "Write logs as JSON, also on a terminal; and what commands tell.")
+                .global(true)
+                .display_order(LAST),
+        )
+        .arg(switch("verbose", "Log at level debug.").global(true).display_order(LAST))
         .arg(
             Arg::new("log-level")
                 .short('l')
                 .long("log-level")
                 .value_name("LEVEL")
                 .global(true)
+                .display_order(LAST)
                 .help("trace, debug, info, warn or error. LOG_LEVEL in the environment counts more. [default: info]"),
         )
         .subcommand(dev())
         .subcommand(crate::runs::command())
         .subcommand(crate::events::command())
         .subcommand(crate::functions::command())
+        .subcommand(crate::apps::command())
         .subcommand(crate::explain::command())
+        .subcommand(crate::api::command())
         .subcommand(crate::expr::command())
         .subcommand(crate::cron::command())
         .subcommand(crate::ping::command())
         .subcommand(crate::doctor::command())
+        .subcommand(crate::conformance::command())
         .subcommand(crate::completion::command())
         .subcommand(crate::completion::man_command())
         .subcommand(alpha())
@@ -48,9 +58,17 @@ pub(crate) fn command() -> Command {
         )
 }
 
+/// What `inngest alpha api` prints.
+pub(crate) const MOVED: &str = "This command has moved to `inngest api`.";
+
 /// Where the Go CLI has some of the commands.
 fn alpha() -> Command {
-    Command::new("alpha").hide(true).subcommand_required(true).subcommand(crate::doctor::command())
+    Command::new("alpha")
+        .hide(true)
+        .subcommand_required(true)
+        .subcommand(crate::doctor::command())
+        .subcommand(crate::conformance::command())
+        .subcommand(Command::new("api").hide(true).about(MOVED))
 }
 
 fn dev() -> Command {
@@ -73,7 +91,7 @@ fn dev() -> Command {
     command
 }
 
-fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
         .action(ArgAction::Set)
@@ -185,8 +203,10 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::InvalidSubcommand => {
+            // The most similar one is the last.
             let close = context(ContextKind::SuggestedSubcommand);
-            let hint = if close.is_empty() { close } else { format!("Did you mean '{close}'?\n") };
+            let close = close.rsplit(", ").next().filter(|close| !close.is_empty());
+            let hint = close.map_or_else(String::new, |close| format!("Did you mean '{close}'?\n"));
             err(&format!("No help topic for '{}'\n{hint}", context(ContextKind::InvalidSubcommand)));
             ExitCode::from(EXIT_UNKNOWN_COMMAND)
         }

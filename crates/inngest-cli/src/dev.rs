@@ -44,11 +44,11 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// What the environment and the file that is found here say.
-pub(crate) fn surroundings() -> Result<Layers, ConfigError> {
+/// What the environment and a file say: the named one, or that which is found here.
+pub(crate) fn surroundings(named: Option<&str>) -> Result<Layers, ConfigError> {
     let mut layers = Layers::default();
     layers.add_environment(environment())?;
-    add_file(&mut layers, None)?;
+    add_file(&mut layers, named.map(str::to_owned))?;
     Ok(layers)
 }
 

@@ -122,7 +122,7 @@ fn list_all(matches: &ArgMatches, server: &Server) -> Result<Told, String> {
         let data = plain(&event["data"].to_string());
         table.push([text(&event["internal_id"]), clock(&event["received_at"]), text(&event["name"]), data]);
     }
-    Ok(flags::listed(&table, events, cursor))
+    Ok(flags::listed(&table, &events, cursor.as_deref()))
 }
 
 fn get(matches: &ArgMatches, server: &Server) -> Result<Told, String> {

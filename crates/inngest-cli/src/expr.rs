@@ -19,7 +19,7 @@ pub(crate) fn command() -> Command {
         .arg(event("async", "A later event, as `async`: what waits and cancellations compare with."))
         .after_help(flags::examples(&[
             "inngest expr eval 'event.data.amount > 100' --event '{\"data\":{\"amount\":250}}'",
-            "inngest expr eval 'async.data.id == event.data.id' --event '{\"data\":{\"id\":1}}' --async '{\"data\":{\"id\":1}}'",
+            "inngest expr eval 'async.data == event.data' --event '{\"data\":1}' --async '{\"data\":1}'",
         ]));
     let check = check_command("expressions", "`expr`, `event`, `async` and `result` or `error`")
         .after_help(flags::examples(&["inngest expr check cases.json"]));

@@ -61,8 +61,8 @@ pub(crate) fn bounds(matches: &ArgMatches) -> Result<(Option<String>, Option<Str
 }
 
 /// What a command tells that lists entries: a table, and how the list goes on.
-pub(crate) fn listed(table: &Table, entries: Vec<Value>, cursor: Option<String>) -> Told {
-    let more = match (&cursor, entries.is_empty()) {
+pub(crate) fn listed(table: &Table, entries: &[Value], cursor: Option<&str>) -> Told {
+    let more = match (cursor, entries.is_empty()) {
         (Some(cursor), _) => format!("There are more: --cursor {cursor}\n"),
         (None, true) => "There are none.\n".to_owned(),
         (None, false) => String::new(),

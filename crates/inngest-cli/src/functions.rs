@@ -92,7 +92,7 @@ fn list_all(matches: &ArgMatches, server: &Server) -> Result<Told, String> {
             hold,
         ]);
     }
-    Ok(flags::listed(&table, functions, cursor))
+    Ok(flags::listed(&table, &functions, cursor.as_deref()))
 }
 
 fn trigger(trigger: &Value) -> String {

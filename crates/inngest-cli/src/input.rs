@@ -1,6 +1,7 @@
 //! What people write: times, and JSON on the command line, in files and on stdin.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use inngest_core::{Clock as _, Millis, SystemClock};
 use inngest_expr::{date, duration};
@@ -21,6 +22,12 @@ pub(crate) fn past(text: &str, now: Millis) -> Result<Millis, String> {
         return before.ok_or_else(|| format!("{text} is in the future; 2h means two hours ago"));
     }
     moment(text)
+}
+
+/// How long something may take.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let nanos = duration::parse(text).ok().and_then(|span| u64::try_from(span.nanos).ok()).filter(|nanos| *nanos > 0);
+    nanos.map(Duration::from_nanos).ok_or_else(|| format!("{text:?} is no span of time; one is 30s"))
 }
 
 /// A date.
@@ -64,6 +71,14 @@ mod tests {
             assert!(past(text, now).unwrap_err().contains("is no time; one is 2h30m or"), "{text}");
         }
         assert!(moment("2h").is_err());
+    }
+
+    #[test]
+    fn spans_are_longer_than_nothing() {
+        assert_eq!((span("1.5s"), span("1m")), (Ok(Duration::from_millis(1_500)), Ok(Duration::from_secs(60))));
+        for text in ["0s", "-1s", "soon", ""] {
+            assert_eq!(span(text), Err(format!("{text:?} is no span of time; one is 30s")));
+        }
     }
 
     #[test]

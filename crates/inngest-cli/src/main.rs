@@ -1,8 +1,11 @@
 //! The `inngest` binary: commands, flags, output, exit codes.
 
+mod api;
+mod apps;
 mod args;
 mod client;
 mod completion;
+mod conformance;
 mod cron;
 mod dev;
 mod doctor;
@@ -38,13 +41,20 @@ fn main() -> ExitCode {
 
 fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
+        Some(("alpha", matches)) if matches.subcommand_name() == Some("api") => {
+            args::out(&format!("{}\n", args::MOVED));
+            ExitCode::SUCCESS
+        }
         Some(("alpha", matches)) => run(matches),
         Some(("dev", matches)) => dev::run(matches),
+        Some(("api", matches)) => api::run(matches),
         Some(("runs", matches)) => client::answer(matches, runs::run),
+        Some(("apps", matches)) => client::answer(matches, apps::run),
         Some(("events", matches)) => client::answer(matches, events::run),
         Some(("functions", matches)) => client::answer(matches, functions::run),
         Some(("explain", matches)) => client::answer(matches, explain::run),
         Some(("ping", matches)) => client::answer(matches, ping::run),
+        Some(("conformance", matches)) => conformance::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
         Some(("expr", matches)) => client::tell(matches, expr::run(matches)),
         Some(("cron", matches)) => client::tell(matches, cron::run(matches)),

@@ -28,7 +28,7 @@ impl Table {
     }
 
     pub(crate) fn push<const N: usize>(&mut self, row: [String; N]) {
-        self.rows.push(row.to_vec());
+        self.rows.push(row.into());
     }
 
     /// As it fits the terminal; whole when nobody looks.
@@ -123,10 +123,10 @@ pub(crate) fn took(from: &Value, to: &Value) -> String {
 fn span(ms: i64) -> String {
     let (seconds, minutes) = (ms / 1_000, ms / 60_000);
     match ms {
-        ..1_000 => format!("{ms}ms"),
-        ..60_000 => format!("{seconds}.{}s", ms % 1_000 / 100),
-        ..3_600_000 => format!("{minutes}m{}s", seconds % 60),
-        ..86_400_000 => format!("{}h{}m", minutes / 60, minutes % 60),
+        ..=999 => format!("{ms}ms"),
+        1_000..60_000 => format!("{seconds}.{}s", ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{minutes}m{}s", seconds % 60),
+        3_600_000..86_400_000 => format!("{}h{}m", minutes / 60, minutes % 60),
         _ => format!("{}d{}h", minutes / 1_440, minutes / 60 % 24),
     }
 }

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which lints do not know as such")]
 
+#[path = "cli/api.rs"]
+mod api;
+#[path = "cli/conformance.rs"]
+mod conformance;
 #[path = "cli/dev.rs"]
 mod dev;
 #[path = "cli/doctor.rs"]

@@ -28,6 +28,8 @@ mod ends;
 mod explain;
 #[path = "integration/failures.rs"]
 mod failures;
+#[path = "integration/graphql.rs"]
+mod graphql;
 #[path = "integration/harness.rs"]
 mod harness;
 #[path = "integration/holds.rs"]
@@ -70,6 +72,8 @@ mod singleton;
 mod steps;
 #[path = "integration/throttle.rs"]
 mod throttle;
+#[path = "integration/v1_contracts.rs"]
+mod v1_contracts;
 #[path = "integration/v1_openapi.rs"]
 mod v1_openapi;
 #[path = "integration/v1_surface.rs"]

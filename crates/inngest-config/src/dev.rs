@@ -62,6 +62,10 @@ pub struct DevOptions {
     pub max_call_size: usize,
     /// Throttles and rate limits that functions share, and the file they come from.
     pub flow_control: Option<(String, Value)>,
+    /// Names under which browsers may call the server.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call the server.
+    pub cors_origins: Vec<String>,
     /// What the variable `TZ` says, if it says something: the time zone of schedules that name none.
     pub zone: Option<String>,
 }
@@ -147,6 +151,8 @@ impl DevOptions {
                     Some((path, document))
                 }
             },
+            allowed_hosts: layers.list("allowed-host"),
+            cors_origins: layers.list("cors-origin"),
             zone: std::env::var("TZ").ok().filter(|zone| !zone.trim().is_empty()),
         })
     }

@@ -46,7 +46,7 @@ const fn global(name: &'static str, kind: Kind, default: &'static str, help: &'s
 }
 
 /// Options of `inngest dev`.
-pub const DEV: [Spec; 50] = [
+pub const DEV: [Spec; 54] = [
     Spec {
         short: Some('u'),
         aliases: &["urls"],
@@ -152,6 +152,18 @@ pub const DEV: [Spec; 50] = [
         "",
         "File (JSON, YAML or TOML) with throttles and rate limits that functions share. The API cannot change them then.",
     ),
+    option(
+        "allowed-host",
+        Kind::List,
+        "",
+        "Name under which browsers may call the server, besides localhost, IP addresses and names without dots. May be repeated.",
+    ),
+    option(
+        "cors-origin",
+        Kind::List,
+        "",
+        "Origin whose pages may call the server, for example https://ops.example.com. May be repeated.",
+    ),
     Spec {
         help: "Milliseconds; accepted for compatibility. Nothing here polls, so it has no effect.",
         hidden: false,
@@ -180,7 +192,9 @@ pub const DEV: [Spec; 50] = [
     global("log-level", Kind::Text, "", "trace, debug, info, warn or error."),
     global("log-format", Kind::Text, "", "json or text; json is the default unless stdout is a terminal."),
     global("config", Kind::Text, "", "Read options from this file."),
-    hidden("prod", Kind::Bool),
+    global("api-host", Kind::Text, "", "Where `inngest api` finds a server."),
+    global("api-port", Kind::Text, "", "The port of a server on this machine, for `inngest api`."),
+    global("prod", Kind::Bool, "false", "`inngest api` asks Inngest Cloud."),
 ];
 
 /// Secrets: their variables may end in `_FILE` and then name a file with the value.
@@ -188,8 +202,18 @@ const SECRETS: [&str; 4] = ["signing-key", "event-key", "postgres-uri", "redis-u
 
 /// Options that are no flags of `dev` alone: flags of all commands or of another one. The environment and files
 /// may hold them.
-pub const NOT_FLAGS_OF_DEV: [&str; 8] =
-    ["signing-key", "event-key", "json", "verbose", "log-level", "log-format", "config", "prod"];
+pub const NOT_FLAGS_OF_DEV: [&str; 10] = [
+    "signing-key",
+    "event-key",
+    "json",
+    "verbose",
+    "log-level",
+    "log-format",
+    "config",
+    "api-host",
+    "api-port",
+    "prod",
+];
 
 /// The option of a name or alias.
 #[must_use]

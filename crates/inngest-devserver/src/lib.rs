@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inngest_api::{Api, Apps, Auth, DevInfo, Handler, Limits, Metrics, Readiness, ServerKind, StartOptions};
+use inngest_api::{Api, Apps, Auth, DevInfo, Handler, Limits, Metrics, Readiness, ServerKind, StartOptions, Trusted};
 use inngest_config::{CronCatchup, DevOptions};
 use inngest_core::limits::RunLimits;
 use inngest_core::{Clock, Ids, SystemClock, SystemEntropy};
@@ -120,6 +120,7 @@ pub async fn dev(
         },
         info: Arc::new(info(&options, version, bound.port)),
         apps: syncs.clone(),
+        trusted: Arc::new(Trusted { hosts: options.allowed_hosts.clone(), origins: options.cors_origins.clone() }),
         readiness: readiness.clone(),
         metrics,
     };

@@ -1,6 +1,7 @@
 //! How many runs a second the store alone commits, and at what CPU: `cargo run --release -p inngest-state
-//! --example commits -- [runs] [concurrency] [steps]`. Each run is what the engine does for it: one commit for
-//! event, run and job, one for each step, one for the end with its lifecycle event.
+//! --example commits -- [runs] [concurrency] [steps] [onlookers]`. Each run is what the engine does for it: one commit for
+//! event, run and job, one for each step, one for the end with its lifecycle event. Onlookers read lists, counts and traces
+//! without a pause.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,20 +9,25 @@ use std::time::Instant;
 use inngest_core::event::{EventBody, FUNCTION_FINISHED};
 use inngest_core::{Event, FunctionId, Ids, Millis, Payload, RunId, RunStatus, StepId, SystemClock, SystemEntropy};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef};
+use inngest_state::history::{Between, EventFilter, RunFilter};
 use inngest_state::sqlite::{Options, SqliteStore};
-use inngest_state::{Admit, Change, FinishRun, Requirement, StepOp, StepRecord, Store, Transition, When};
+use inngest_state::{Admit, Change, FinishRun, History, Requirement, StepOp, StepRecord, Store, Transition, When};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<usize>());
     let runs = args.next().transpose()?.unwrap_or(20_000);
     let concurrency = args.next().transpose()?.unwrap_or(64);
     let steps = args.next().transpose()?.unwrap_or(0);
+    let onlookers = args.next().transpose()?.unwrap_or(0);
     let dir = tempfile::tempdir()?;
     let store = SqliteStore::open(&Options::new(dir.path()), Arc::new(SystemClock))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
     let before = cpu_seconds();
     let began = Instant::now();
     runtime.block_on(async {
+        for number in 0..onlookers {
+            tokio::spawn(look_on(store.clone(), number));
+        }
         let ids = Ids::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
         let tasks: Vec<_> = (0..concurrency)
             .map(|_| {
@@ -40,11 +46,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = began.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - before;
     println!(
-        "{runs} runs, {concurrency} at a time, {steps} steps: {:.0} runs/s, {:.1} us CPU per run",
+        "{runs} runs, {concurrency} at a time, {steps} steps, {onlookers} onlookers: {:.0} runs/s, {:.1} us CPU per run",
         runs as f64 / seconds,
         cpu * 1e6 / runs as f64
     );
     Ok(())
+}
+
+/// What a page of a dashboard asks for, again and again; each onlooker has a filter of its own.
+async fn look_on(store: SqliteStore, number: usize) {
+    let queued = Between { after: Some(Millis(i64::try_from(number).unwrap_or_default())), before: None };
+    let filter = RunFilter { queued, limit: 40, ..RunFilter::default() };
+    let events = EventFilter { received_after: queued.after, limit: 40, ..EventFilter::default() };
+    loop {
+        let runs = store.runs(filter.clone()).await.expect("reads");
+        store.count_runs(filter.clone()).await.expect("counts");
+        store.events(events.clone()).await.expect("reads");
+        if let Some(run) = runs.first() {
+            store.run_record(run.id).await.expect("reads");
+            store.trace(run.id).await.expect("reads");
+        }
+    }
 }
 
 async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {

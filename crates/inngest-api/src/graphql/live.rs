@@ -19,7 +19,7 @@ use super::transport::{Prepared, Reply};
 use crate::Api;
 
 /// Streams at a time; more are refused (503).
-const STREAMS_MAX: usize = 200;
+pub(super) const STREAMS_MAX: usize = 200;
 /// Shortest time from one answer to the next.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// A sign of life when nothing changes.

@@ -9,7 +9,7 @@ use inngest_executor::engine::{Cancelled, FromStep, InvokeError, RerunError};
 use inngest_executor::plan::internal_event::Invocation;
 
 use super::apps::App;
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result};
 use super::runs_v1::{self, FunctionRun};
 use super::scalars::{Map, Raw, Text, UlidText, UuidText};
 use super::session::Session;
@@ -85,25 +85,9 @@ impl Mutation {
         user: Option<Map>,
         #[graphql(name = "debugSessionID")] debug_session_id: Option<UlidText>,
         #[graphql(name = "debugRunID")] debug_run_id: Option<UlidText>,
-    ) -> Result<Option<bool>> {
+    ) -> Nullable<bool> {
         let _without_effect = (debug_session_id, debug_run_id);
-        let session = Session::of(ctx);
-        let invocation = Invocation {
-            data: data.as_ref().map(payload).transpose()?,
-            user: user.as_ref().map(payload).transpose()?,
-            meta: meta.as_ref().map(of_meta).transpose()?.flatten(),
-            ..Invocation::default()
-        };
-        let bytes: usize = [&invocation.data, &invocation.user].into_iter().flatten().map(Payload::len).sum();
-        if bytes > session.api.limits.event_bytes_max {
-            let max = session.api.limits.event_bytes_max;
-            return Err(Problem::InvalidArgument(format!("data and user are longer than {max} bytes")));
-        }
-        match session.api.engine.invoke(&function_slug.0, &invocation, None).await {
-            Ok(_) => Ok(Some(true)),
-            Err(InvokeError::NotFound(name)) => Err(Problem::NotFound(format!("function not found: {name}"))),
-            Err(InvokeError::Store(error)) => Err(error.into()),
-        }
+        Some(invoke(Session::of(ctx), &function_slug.0, data, meta, user).await)
     }
 
     async fn cancel_run(&self, ctx: &Context<'_>, #[graphql(name = "runID")] run_id: UlidText) -> Result<FunctionRun> {
@@ -154,6 +138,31 @@ fn url(text: &str) -> Result<String> {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     });
     if is_usable { Ok(url) } else { Err(Problem::InvalidArgument(format!("not an http or https URL: {text:?}"))) }
+}
+
+async fn invoke(
+    session: &Session,
+    function: &str,
+    data: Option<Map>,
+    meta: Option<Map>,
+    user: Option<Map>,
+) -> Result<bool> {
+    let invocation = Invocation {
+        data: data.as_ref().map(payload).transpose()?,
+        user: user.as_ref().map(payload).transpose()?,
+        meta: meta.as_ref().map(of_meta).transpose()?.flatten(),
+        ..Invocation::default()
+    };
+    let bytes: usize = [&invocation.data, &invocation.user].into_iter().flatten().map(Payload::len).sum();
+    if bytes > session.api.limits.event_bytes_max {
+        let max = session.api.limits.event_bytes_max;
+        return Err(Problem::InvalidArgument(format!("data and user are longer than {max} bytes")));
+    }
+    match session.api.engine.invoke(function, &invocation, None).await {
+        Ok(_) => Ok(true),
+        Err(InvokeError::NotFound(name)) => Err(Problem::NotFound(format!("function not found: {name}"))),
+        Err(InvokeError::Store(error)) => Err(error.into()),
+    }
 }
 
 fn app_id(text: &Text) -> Result<AppId> {

@@ -33,3 +33,12 @@ impl Problem {
 
 /// The outcome of a resolver.
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
+
+/// The outcome of a field that is null when it fails, while the rest of the answer is not: errors of a plain [`Result`]
+/// take away whatever they are in, up to the next field of this type.
+pub(super) type Nullable<T> = Option<Result<T>>;
+
+/// The outcome of a field that may be null.
+pub(super) fn nullable<T>(outcome: Result<Option<T>>) -> Nullable<T> {
+    outcome.transpose()
+}

@@ -6,7 +6,7 @@ use inngest_core::{AppId, EventId, RunId};
 use super::apps::{self, App, AppsFilter};
 use super::events::{EventV2, EventsConnection, EventsFilter};
 use super::functions::Function;
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result};
 use super::run_list::{self, RunsV2Connection};
 use super::runs::{self, FunctionRunV2};
 use super::runs_v1::{self, FunctionRun, FunctionRunQuery};
@@ -43,10 +43,10 @@ impl Query {
         apps::list(Session::of(ctx), filter.as_ref())
     }
 
-    async fn app(&self, ctx: &Context<'_>, id: UuidText) -> Result<Option<App>> {
+    async fn app(&self, ctx: &Context<'_>, id: UuidText) -> Nullable<App> {
         let registry = &Session::of(ctx).registry;
         let app = registry.app(&AppId(id.0)).filter(|app| app.archived_at.is_none());
-        app.map(|app| Some(App(app.clone()))).ok_or_else(|| Problem::NotFound("app not found".to_owned()))
+        Some(app.map(|app| App(app.clone())).ok_or_else(|| Problem::NotFound("app not found".to_owned())))
     }
 
     #[graphql(complexity = "stream::length(query.limit).max(1) * (child_complexity + 1)")]
@@ -54,12 +54,12 @@ impl Query {
         stream::stream(Session::of(ctx), &query).await
     }
 
-    async fn event(&self, ctx: &Context<'_>, query: EventQuery) -> Result<Option<Event>> {
-        stream::event(Session::of(ctx), &query).await.map(Some)
+    async fn event(&self, ctx: &Context<'_>, query: EventQuery) -> Nullable<Event> {
+        Some(stream::event(Session::of(ctx), &query).await)
     }
 
-    async fn events(&self, ctx: &Context<'_>, query: EventsQuery) -> Result<Option<Vec<Event>>> {
-        stream::events(Session::of(ctx), &query).await.map(Some)
+    async fn events(&self, ctx: &Context<'_>, query: EventsQuery) -> Nullable<Vec<Event>> {
+        Some(stream::events(Session::of(ctx), &query).await)
     }
 
     #[graphql(name = "eventV2")]
@@ -79,19 +79,19 @@ impl Query {
         EventsConnection::of(Session::of(ctx), first, after.as_ref().map(|after| &*after.0), filter).await
     }
 
-    async fn function_by_slug(&self, ctx: &Context<'_>, query: FunctionQuery) -> Result<Option<Function>> {
+    async fn function_by_slug(&self, ctx: &Context<'_>, query: FunctionQuery) -> Nullable<Function> {
         let registry = &Session::of(ctx).registry;
         let found = registry.by_slug(&query.function_slug.0).filter(|function| registry.is_active(function));
         let unknown = || Problem::NotFound(format!("function not found: {}", query.function_slug.0));
-        found.map(|function| Some(Function(function.clone()))).ok_or_else(unknown)
+        Some(found.map(|function| Function(function.clone())).ok_or_else(unknown))
     }
 
     async fn functions(&self, ctx: &Context<'_>) -> Option<Vec<Function>> {
         Some(Function::live(&Session::of(ctx).registry, |_| true))
     }
 
-    async fn function_run(&self, ctx: &Context<'_>, query: FunctionRunQuery) -> Result<Option<FunctionRun>> {
-        runs_v1::find(Session::of(ctx), &query).await.map(Some)
+    async fn function_run(&self, ctx: &Context<'_>, query: FunctionRunQuery) -> Nullable<FunctionRun> {
+        Some(runs_v1::find(Session::of(ctx), &query).await)
     }
 
     #[graphql(complexity = "run_list::page(first) * (child_complexity + 1)")]
@@ -109,10 +109,8 @@ impl Query {
         RunsV2Connection::of(Session::of(ctx), first, after.as_ref().map(|after| &*after.0), &order_by, filter).await
     }
 
-    async fn run(&self, ctx: &Context<'_>, #[graphql(name = "runID")] run_id: Text) -> Result<Option<FunctionRunV2>> {
-        let run = runs::find(Session::of(ctx), &run_id.0).await?;
-        let unknown = || Problem::NotFound(format!("error retrieving run: run not found: {}", run_id.0));
-        run.map(|run| Some(FunctionRunV2(run))).ok_or_else(unknown)
+    async fn run(&self, ctx: &Context<'_>, #[graphql(name = "runID")] run_id: Text) -> Nullable<FunctionRunV2> {
+        Some(runs::find(Session::of(ctx), &run_id.0).await.map(FunctionRunV2))
     }
 
     #[graphql(name = "runTraceSpanOutputByID")]
@@ -127,7 +125,6 @@ impl Query {
     async fn run_trigger(&self, ctx: &Context<'_>, #[graphql(name = "runID")] run_id: Text) -> Result<RunTraceTrigger> {
         let session = Session::of(ctx);
         let run = runs::find(session, &run_id.0).await?;
-        let run = run.ok_or_else(|| Problem::NotFound(format!("error retrieving run: run not found: {}", run_id.0)))?;
         RunTraceTrigger::of(session, &run).await
     }
 
@@ -144,8 +141,8 @@ impl Query {
         Some(workers::debug_run(&query))
     }
 
-    async fn debug_session(&self, query: DebugSessionQuery) -> Result<Option<DebugSession>> {
-        workers::debug_session(&query).map(Some)
+    async fn debug_session(&self, query: DebugSessionQuery) -> Nullable<DebugSession> {
+        Some(workers::debug_session(&query))
     }
 
     async fn worker_connections(
@@ -159,7 +156,7 @@ impl Query {
         WorkerConnections::none()
     }
 
-    async fn worker_connection(&self, connection_id: UlidText) -> Result<Option<WorkerConnection>> {
+    async fn worker_connection(&self, connection_id: UlidText) -> Nullable<WorkerConnection> {
         workers::connection(connection_id.0)
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct PageInfo {
 /// A time of a run.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
 #[graphql(name = "RunsV2OrderByField")]
+#[expect(clippy::enum_variant_names, reason = "the schema calls them so")]
 pub(super) enum OrderByField {
     QueuedAt,
     StartedAt,

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::apps::App;
 use super::functions::Function;
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result, nullable};
 use super::scalars::{Raw, Time, UlidText, UuidText};
 use super::session::Session;
 use super::spans::RunTraceSpan;
 use super::triggers::{self, Parts};
-use crate::trace;
+use crate::trace::{self, RunView};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
@@ -146,18 +146,20 @@ impl FunctionRunV2 {
         triggers::batch_began(&self.0).map(Time::from)
     }
 
-    async fn cron_schedule(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        triggers::cron(Session::of(ctx), &self.0).await
+    async fn cron_schedule(&self, ctx: &Context<'_>) -> Nullable<String> {
+        nullable(triggers::cron(Session::of(ctx), &self.0).await)
     }
 
     async fn output(&self) -> Option<Raw> {
         output(&self.0).map(Raw)
     }
 
-    async fn trace(&self, ctx: &Context<'_>, preview: Option<bool>) -> Result<Option<RunTraceSpan>> {
-        let Some(view) = Session::of(ctx).trace(self.0.id).await? else { return Ok(None) };
-        let root = if preview == Some(true) { trace::tree(&view) } else { trace::legacy(&view) };
-        Ok(Some(RunTraceSpan::of(&view, root)))
+    async fn trace(&self, ctx: &Context<'_>, preview: Option<bool>) -> Nullable<RunTraceSpan> {
+        let shown = |view: Arc<RunView>| {
+            let root = if preview == Some(true) { trace::tree(&view) } else { trace::legacy(&view) };
+            RunTraceSpan::of(&view, root)
+        };
+        nullable(Session::of(ctx).trace(self.0.id).await.map(|view| view.map(shown)))
     }
 
     #[graphql(name = "hasAI")]
@@ -270,8 +272,9 @@ impl RunDeferredFrom {
 }
 
 /// A run by the text of its id.
-pub(super) async fn find(session: &Session, id: &str) -> Result<Option<RunRecord>> {
+pub(super) async fn find(session: &Session, text: &str) -> Result<RunRecord> {
     let id =
-        UlidText::read(id).map_err(|problem| Problem::InvalidArgument(format!("error parsing runID: {problem}")))?;
-    session.run(RunId(id.0)).await
+        UlidText::read(text).map_err(|problem| Problem::InvalidArgument(format!("error parsing runID: {problem}")))?;
+    let found = session.run(RunId(id.0)).await?;
+    found.ok_or_else(|| Problem::NotFound(format!("error retrieving run: run not found: {text}")))
 }

@@ -6,7 +6,7 @@ use inngest_state::history::RunRecord;
 
 use super::functions::Function;
 use super::history::{self, RunHistoryItem};
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result, nullable};
 use super::runs::{self, FunctionRunStatus};
 use super::scalars::{Time, UlidText, text};
 use super::session::Session;
@@ -36,8 +36,8 @@ impl FunctionRun {
         self.0.function.to_string()
     }
 
-    async fn function(&self, ctx: &Context<'_>) -> Result<Option<Function>> {
-        Ok(Some(Function(Session::of(ctx).function(self.0.function).await?)))
+    async fn function(&self, ctx: &Context<'_>) -> Nullable<Function> {
+        Some(Session::of(ctx).function(self.0.function).await.map(Function))
     }
 
     async fn workspace(&self) -> Option<Workspace> {
@@ -109,8 +109,8 @@ impl FunctionRun {
         self.0.event_ids.first().map_or_else(|| ID(String::new()), |event: &EventId| event.into())
     }
 
-    async fn cron(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        triggers::cron(Session::of(ctx), &self.0).await
+    async fn cron(&self, ctx: &Context<'_>) -> Nullable<String> {
+        nullable(triggers::cron(Session::of(ctx), &self.0).await)
     }
 }
 

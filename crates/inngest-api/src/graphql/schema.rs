@@ -20,6 +20,17 @@ pub(super) const DEPTH_MAX: usize = 15;
 /// Fields that a request may ask for, those of lists as often as their pages are long; more are refused (422).
 pub(super) const COMPLEXITY_MAX: usize = 100_000;
 
+/// Types that no field leads to.
+const DECLARED: [&str; 7] = [
+    "ActionVersionQuery",
+    "Environment",
+    "FunctionRunEvent",
+    "FunctionRunsQuery",
+    "FunctionStatus",
+    "FunctionVersion",
+    "RunStep",
+];
+
 pub(super) type Gql = Schema<Query, Mutation, EmptySubscription>;
 
 pub(super) fn build() -> Gql {
@@ -75,6 +86,17 @@ impl CustomDirectiveFactory for Defer {
             visible: None,
             composable: None,
         });
+        // Introspection shows what fields lead to: an argument, which it does not show, leads to the types that nothing
+        // else does.
+        if let Some(MetaType::Object { fields, .. }) = registry.types.get_mut("Query")
+            && let Some(field) = fields.get_mut("functions")
+        {
+            for (index, ty) in DECLARED.iter().enumerate() {
+                let (name, mut value) = argument(&format!("__declared{index}"), (*ty).to_owned(), None);
+                value.visible = Some(|ctx| ctx.field().name() != "args");
+                field.args.insert(name, value);
+            }
+        }
         // Nothing in the schema uses it, and clients do not expect it.
         registry.directives.remove("oneOf");
         // See `scalars::Text`.

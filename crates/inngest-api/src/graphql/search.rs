@@ -3,13 +3,14 @@
 //! What an expression asks of names is looked up; the rest is evaluated on what is left, newest first, page by page,
 //! until there is enough or the budget is used up. Then the response says so (`extensions.truncated`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inngest_core::{Payload, RunStatus};
 use inngest_expr::event as content;
 use inngest_expr::expression::{Expression, Roots};
-use inngest_state::history::{EventFilter, EventRecord, RunFilter, RunRecord};
+use inngest_state::history::{EventFilter, EventRecord, RunFilter, RunRecord, RunTime};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::problem::{Problem, Result};
 use super::runs::{FunctionRunStatus, output};
@@ -17,37 +18,19 @@ use super::session::Session;
 
 /// How long one search may take.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(2);
-/// Rows that one search may look at.
+/// Rows that a page or a count may look at.
 const SEARCH_ROWS_MAX: usize = 100_000;
 /// Rows read at a time.
-const PAGE: usize = 200;
+const PAGE: usize = 100;
 /// Expressions of one search.
 const EXPRESSIONS_MAX: usize = 20;
 
 /// Expressions, all of which must hold.
 #[derive(Debug)]
-pub(super) struct Search(Vec<Expression>);
-
-/// What one search may cost.
-struct Budget {
+pub(super) struct Search {
+    expressions: Vec<Expression>,
+    /// Page and count share the time.
     until: Instant,
-    rows: usize,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Self { until: now() + SEARCH_TIME_MAX, rows: SEARCH_ROWS_MAX }
-    }
-
-    /// Whether so many rows more may be looked at.
-    fn allows(&mut self, rows: usize) -> bool {
-        self.rows = self.rows.saturating_sub(rows);
-        self.rows > 0 && now() < self.until
-    }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 impl Search {
@@ -62,12 +45,13 @@ impl Search {
         if expressions.len() > EXPRESSIONS_MAX {
             return Err(Problem::Expression(format!("expression_invalid: more than {EXPRESSIONS_MAX} expressions")));
         }
-        Ok(Some(Self(expressions)).filter(|search| !search.0.is_empty()))
+        let until = Instant::now() + SEARCH_TIME_MAX;
+        Ok((!expressions.is_empty()).then_some(Self { expressions, until }))
     }
 
     /// The texts of which the value at this path must be one.
     fn texts_at(&self, root: &str, field: &str) -> Option<Vec<&str>> {
-        self.0.iter().find_map(|expression| expression.texts_at(root, field))
+        self.expressions.iter().find_map(|expression| expression.texts_at(root, field))
     }
 
     /// Leaves out, as far as names tell, what no run that is searched for can be.
@@ -96,7 +80,8 @@ impl Search {
             });
             filter.functions = Some(left.map(|(function, _)| function.id).collect());
         }
-        if let Some([id]) = self.texts_at("event", "id").as_deref() {
+        // (Runs of an event come in the order of their ids.)
+        if let Some([id]) = self.texts_at("event", "id").as_deref().filter(|_| filter.order == RunTime::Queued) {
             // The id that a sender gave is compared, and it is ours if it gave none.
             if let Ok(id) = id.parse()
                 && session.event(id).await?.is_some_and(|record| record.event.external_id.is_none())
@@ -149,13 +134,13 @@ impl Search {
         mut take: impl FnMut(RunRecord) -> bool,
     ) -> Result<()> {
         filter.limit = PAGE;
-        let mut budget = Budget::new();
+        let mut looked_at = 0;
         loop {
             let page = session.history().runs(filter.clone()).await?;
             let is_last = page.len() < PAGE;
             let Some(last) = page.last() else { return Ok(()) };
             filter.cursor = last.time(filter.order).map(|at| (at, last.id));
-            let allowed = budget.allows(page.len());
+            looked_at += page.len();
             let first_events: Vec<_> = page.iter().filter_map(|run| run.event_ids.first().copied()).collect();
             let mut events = session.history().event_records(first_events).await?;
             events.sort_by_key(|record| record.event.id);
@@ -170,7 +155,7 @@ impl Search {
             if is_last {
                 return Ok(());
             }
-            if !allowed {
+            if looked_at >= SEARCH_ROWS_MAX || Instant::now() >= self.until {
                 session.truncate();
                 return Ok(());
             }
@@ -232,12 +217,12 @@ impl Search {
             return Ok(());
         }
         filter.limit = PAGE;
-        let mut budget = Budget::new();
+        let mut looked_at = 0;
         loop {
             let page = session.history().events(filter.clone()).await?;
             let is_last = page.len() < PAGE;
             filter.cursor = page.last().map(|record| record.event.id);
-            let allowed = budget.allows(page.len());
+            looked_at += page.len();
             for record in page {
                 let fits = self.fits(session, &json!({ "event": of_event(&record) }));
                 if fits && !take(record) {
@@ -247,7 +232,7 @@ impl Search {
             if is_last {
                 return Ok(());
             }
-            if !allowed {
+            if looked_at >= SEARCH_ROWS_MAX || Instant::now() >= self.until {
                 session.truncate();
                 return Ok(());
             }
@@ -257,7 +242,7 @@ impl Search {
     /// An expression that has no answer does not hold.
     fn fits(&self, session: &Session, roots: &Value) -> bool {
         let now = session.now();
-        self.0.iter().all(|expression| expression.matches_roots(roots, now).unwrap_or(false))
+        self.expressions.iter().all(|expression| expression.matches_roots(roots, now).unwrap_or(false))
     }
 }
 
@@ -279,7 +264,7 @@ mod tests {
             assert!(Search::of(text).unwrap().is_none(), "{text:?}");
         }
         let search = Search::of("event.name == 'a'\n\n  output.n > 1  \n").unwrap().expect("two expressions");
-        assert_eq!(search.0.len(), 2);
+        assert_eq!(search.expressions.len(), 2);
         assert_eq!(search.texts_at("event", "name"), Some(vec!["a"]));
     }
 

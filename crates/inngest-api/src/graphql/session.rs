@@ -1,8 +1,8 @@
 //! What is read in the course of one request: each thing once, and many of a kind together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
@@ -23,8 +23,12 @@ pub(super) struct Session {
     loader: DataLoader<Reads, HashMapCache>,
     /// Everything that ever was registered; read when something is not in the registry any more.
     all: OnceCell<Definitions>,
+    traces: Mutex<HashMap<RunId, Arc<OnceCell<Trace>>>>,
     truncated: AtomicBool,
 }
+
+/// What a trace is made of, if there is such a run.
+type Trace = Option<Arc<RunView>>;
 
 struct Definitions {
     apps: HashMap<AppId, Arc<App>>,
@@ -38,6 +42,7 @@ impl Session {
             registry: api.engine.registry(),
             loader: DataLoader::with_cache(reads, tokio::spawn, HashMapCache::default()),
             all: OnceCell::new(),
+            traces: Mutex::default(),
             truncated: AtomicBool::new(false),
             api,
         }
@@ -130,9 +135,14 @@ impl Session {
         Ok(self.loader.load_one(DefersOf(run)).await?.unwrap_or_default())
     }
 
-    /// What the trace of a run is made of.
-    pub(super) async fn trace(&self, run: RunId) -> Result<Option<Arc<RunView>>> {
-        Ok(self.loader.load_one(TraceOf(run)).await?)
+    /// What the trace of a run is made of, read once however many ask for it at a time.
+    pub(super) async fn trace(&self, run: RunId) -> Result<Trace> {
+        let place = {
+            let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(traces.entry(run).or_default())
+        };
+        let read = async || Ok::<_, StoreError>(trace::load(&self.api, run).await?.map(Arc::new));
+        Ok(place.get_or_try_init(read).await?.clone())
     }
 }
 
@@ -205,24 +215,5 @@ impl Loader<DefersOf> for Reads {
             defers.insert(*key, self.history().defers(key.0).await?);
         }
         Ok(defers)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct TraceOf(RunId);
-
-impl Loader<TraceOf> for Reads {
-    type Value = Arc<RunView>;
-    type Error = StoreError;
-
-    /// One read for each run, as a trace is read whole.
-    async fn load(&self, keys: &[TraceOf]) -> std::result::Result<HashMap<TraceOf, Arc<RunView>>, StoreError> {
-        let mut traces = HashMap::new();
-        for key in keys {
-            if let Some(view) = trace::load(&self.0, key.0).await? {
-                traces.insert(*key, Arc::new(view));
-            }
-        }
-        Ok(traces)
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Prepared {
 /// An answer to send.
 pub(super) struct Reply {
     status: u16,
-    answer: Answer,
+    answer: Box<Answer>,
     truncated: bool,
 }
 
@@ -179,7 +179,7 @@ impl Prepared {
         for error in &mut answer.errors {
             tell(error, refused);
         }
-        Reply { status: if refused { 422 } else { 200 }, answer, truncated: session.is_truncated() }
+        Reply { status: if refused { 422 } else { 200 }, answer: Box::new(answer), truncated: session.is_truncated() }
     }
 }
 
@@ -227,7 +227,7 @@ impl Reply {
         if let Some(code) = code {
             error.extensions.get_or_insert_default().set("code", code);
         }
-        Self { status, answer: Answer::from_errors(vec![error]), truncated: false }
+        Self { status, answer: Box::new(Answer::from_errors(vec![error])), truncated: false }
     }
 
     pub(super) fn refused(status: u16, text: String) -> Self {
@@ -240,7 +240,7 @@ impl Reply {
 
     fn unprocessable(mut error: ServerError, code: &str) -> Self {
         error.extensions.get_or_insert_default().set("code", code);
-        Self { status: 422, answer: Answer::from_errors(vec![error]), truncated: false }
+        Self { status: 422, answer: Box::new(Answer::from_errors(vec![error])), truncated: false }
     }
 
     pub(super) fn status(&self) -> u16 {

@@ -4,7 +4,7 @@ use async_graphql::{Enum, ID, InputObject, Object, SimpleObject};
 use ulid::Ulid;
 
 use super::apps::App;
-use super::problem::{Problem, Result};
+use super::problem::{Nullable, Problem, Result};
 use super::run_list::PageInfo;
 use super::scalars::{Int64, Text, Time, UlidText, UuidText};
 use super::session::Session;
@@ -24,6 +24,7 @@ enum ConnectionStatus {
 /// A time of a connection.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(name = "ConnectV1WorkerConnectionsOrderByField")]
+#[expect(clippy::enum_variant_names, reason = "the schema calls them so")]
 enum OrderByField {
     ConnectedAt,
     LastHeartbeatAt,
@@ -117,8 +118,8 @@ impl WorkerConnections {
     }
 }
 
-pub(super) fn connection(id: Ulid) -> Result<Option<WorkerConnection>> {
-    Err(Problem::NotFound(format!("error retrieving worker connection: no such connection: {id}")))
+pub(super) fn connection(id: Ulid) -> Nullable<WorkerConnection> {
+    Some(Err(Problem::NotFound(format!("error retrieving worker connection: no such connection: {id}"))))
 }
 
 /// Which debug run.

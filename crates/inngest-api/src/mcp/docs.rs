@@ -10,9 +10,10 @@ use super::native::{Call, Done, Native, Problem};
 use crate::rest::rfc3339;
 
 /// The pages of `docs/`, by name.
-const DOCS: [(&str, &str); 4] = [
+const DOCS: [(&str, &str); 5] = [
     ("ARCHITECTURE.md", include_str!("../../../../docs/ARCHITECTURE.md")),
     ("BENCHMARKS.md", include_str!("../../../../docs/BENCHMARKS.md")),
+    ("CLI.md", include_str!("../../../../docs/CLI.md")),
     ("COMPAT.md", include_str!("../../../../docs/COMPAT.md")),
     ("FLOW_CONTROL.md", include_str!("../../../../docs/FLOW_CONTROL.md")),
 ];

@@ -10,14 +10,13 @@ use serde_json::{Value, json};
 use super::native::{Call, Done, Problem, natives};
 use super::rpc::{self, Error, Request};
 use super::{Answer, Mcp};
+use crate::operation::Operation;
 use crate::{Api, v2};
 
 /// `tools/list`; all of them at once.
 pub(super) fn list() -> Answer {
     static TOOLS: LazyLock<Value> = LazyLock::new(|| {
-        let of_v2 = v2::operations().filter_map(|operation| {
-            Some(operation.mcp.as_ref()?.describe(operation.text(), &operation.input_schema()))
-        });
+        let of_v2 = v2::operations().filter_map(Operation::describe_tool);
         json!({ "tools": of_v2.chain(natives().map(|native| native.describe())).collect::<Vec<_>>() })
     });
     rpc::result(&*TOOLS)

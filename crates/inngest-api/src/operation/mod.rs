@@ -229,6 +229,12 @@ impl Operation {
         schema
     }
 
+    /// Its tool as MCP lists it.
+    #[must_use]
+    pub fn describe_tool(&self) -> Option<Value> {
+        Some(self.mcp?.describe(self.text(), &self.input_schema()))
+    }
+
     /// What it does, as long as can be.
     #[must_use]
     pub fn text(&self) -> &'static str {

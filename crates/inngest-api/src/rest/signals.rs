@@ -27,7 +27,7 @@ pub(super) struct Signal<'b> {
 pub(crate) async fn send(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, limits::STEP_OUTPUT_BYTES_MAX).await?;
     let canonical = body::canonical(&body).ok_or_else(invalid)?;
-    let signal: Signal<'_> = serde_json::from_slice(&canonical).map_err(|_| invalid())?;
+    let signal: Signal<'_> = body::object(&canonical).map_err(|_| invalid())?;
     if signal.signal.is_empty() {
         return Err(ApiError::bad_request("signal is required"));
     }

@@ -59,7 +59,7 @@ impl JsonSchema for Nothing {
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is looked at")]
 enum Events {
-    One(NewEvent),
+    One(Box<NewEvent>),
     Many(Vec<NewEvent>),
 }
 
@@ -90,10 +90,10 @@ struct EventIds {
     /// HTTP status.
     status: u16,
     /// What is wrong.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// With which of several events, counted from 0.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     event: Option<usize>,
 }
 
@@ -105,7 +105,7 @@ struct Health {
     status: u16,
     message: String,
     /// What it depends on, and how that is.
-    #[schemars(default)]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     components: Option<Map<String, Value>>,
 }
 

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use http::Method;
 use inngest_core::{App as Registered, AppId};
+use inngest_executor::apps::normalise_url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::definitions;
 use super::endpoint::{Call, Endpoint};
 use super::error::Error;
-use super::wire::{Limit, Many, Never, One, Timestamp};
+use super::wire::{Limit, Many, One, Timestamp};
 
 pub(super) const LIMIT: Limit = Limit { default: 20, max: 100 };
 
@@ -25,8 +26,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .cli("get-app")
             .tool("get_app", "Get app"),
         Endpoint::send("SyncApp", Method::POST, "/apps/{appId}/syncs", "Asks an app for its functions", sync)
-            .cli("sync-app")
-            .cloud_only(),
+            .describe(
+                "Asks the app at this URL, or where it was registered, which functions it serves, and registers them.",
+            )
+            .error(404, "There is no such app, and no URL is given.")
+            .also::<One<Synced>>(422, "The app cannot be used; the reply tells why.")
+            .cli("sync-app"),
     ];
     endpoints.into_iter().map(|endpoint| endpoint.group("Apps")).collect()
 }
@@ -136,6 +141,42 @@ struct SyncRequest {
     url: Option<String>,
 }
 
+/// What came of asking an app.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Synced {
+    /// UUID of the app.
+    id: String,
+    /// The id that its SDK has for it.
+    app_id: String,
+    /// What it means for what is registered.
+    status: SyncedStatus,
+    /// Why the app cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<SyncProblem>,
+}
+
+/// What a sync means for what is registered.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SyncedStatus {
+    /// Something of it is new.
+    Success,
+    /// It is what was registered before.
+    Duplicate,
+    /// It stays as it was.
+    Error,
+}
+
+/// Why an app cannot be used.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SyncProblem {
+    /// Names the kind of problem, and does not change.
+    code: &'static str,
+    /// For people.
+    message: String,
+}
+
 async fn list(Call { api, parameters, .. }: Call<List>) -> Result<Many<App>, Error> {
     let limit = LIMIT.of(parameters.limit)?;
     let after: Option<AppId> = cursor(parameters.cursor.as_deref())?;
@@ -160,11 +201,39 @@ async fn get(Call { api, parameters, .. }: Call<Named>) -> Result<One<App>, Erro
     Ok(One::of(&api, render(&app, functions.count())))
 }
 
-async fn sync(Call { parameters, body, .. }: Call<Named, SyncRequest>) -> Result<One<Never>, Error> {
-    let asked = body.url.unwrap_or(parameters.app_id);
-    Err(Error::not_implemented(format!(
-        "This server does not ask apps when told to: let the app of {asked:?} register itself, by a PUT to where it is served"
-    )))
+async fn sync(Call { api, parameters, body, .. }: Call<Named, SyncRequest>) -> Result<One<Synced>, Error> {
+    let known = definitions::app(&api, &parameters.app_id).await?;
+    let url = match (body.url, &known) {
+        (Some(url), _) => usable(&url)?,
+        (None, Some(app)) => app.url.to_string(),
+        (None, None) => return Err(Error::not_found("App not found")),
+    };
+    let before = api.engine.registry().app_by_url(&url).map(|app| app.checksum.clone());
+    let outcome = api.apps.sync(&url).await;
+    let registry = api.engine.registry();
+    let app = registry.app_by_url(&url).or(known.as_ref());
+    let id = app.map_or_else(|| AppId::of_name(&url), |app| app.id).to_string();
+    let app_id = app.filter(|app| !app.name.is_empty()).map_or(parameters.app_id, |app| app.name.to_string());
+    let synced = |status, error| Synced { id, app_id, status, error };
+    Ok(match outcome {
+        Ok(()) if app.map(|app| app.checksum.clone()) == before => One::of(&api, synced(SyncedStatus::Duplicate, None)),
+        Ok(()) => One::of(&api, synced(SyncedStatus::Success, None)),
+        Err(problem) => {
+            let message = format!("The app at {url} cannot be used: {problem}");
+            let error = SyncProblem { code: "app_sync_failed", message };
+            One::of(&api, synced(SyncedStatus::Error, Some(error))).with_status(422)
+        }
+    })
+}
+
+/// An address of an app in the form in which apps are known.
+fn usable(text: &str) -> Result<String, Error> {
+    let text = text.trim();
+    let url = normalise_url(&if text.contains("://") { text.to_owned() } else { format!("http://{text}") });
+    let is_usable = url.parse::<http::Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_usable { Ok(url) } else { Err(Error::bad_field("url must be an http or https URL")) }
 }
 
 /// The last one of the page before, by its UUID.

@@ -37,8 +37,8 @@ fn describe(operation: &Operation) -> Value {
     if let Some(cli) = operation.cli {
         described["cli"] = json!({ "command": cli.command });
     }
-    if let Some(tool) = &operation.mcp {
-        described["mcp"] = tool.describe(operation.text(), &operation.input_schema());
+    if let Some(tool) = operation.describe_tool() {
+        described["mcp"] = tool;
     }
     described
 }

@@ -54,7 +54,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("ListSessionRuns", "/sessions/{key}/{id}/runs", "Lists the runs of a session", session_runs)
             .cli("get-session-runs"),
         Endpoint::send("CreateSandbox", post, "/sandboxes", "Makes a sandbox", create_sandbox).cli("create-sandbox"),
-        Endpoint::get("ListSandboxes", "/sandboxes", "Lists sandboxes", sandboxes).cli("get-sandboxes"),
+        Endpoint::get("ListSandboxes", "/sandboxes", "Lists sandboxes", all_sandboxes).cli("get-sandboxes"),
         Endpoint::get("GetSandbox", "/sandboxes/{sandboxId}", "Gets a sandbox", sandbox).cli("get-sandbox"),
         Endpoint::send("DestroySandbox", delete, "/sandboxes/{sandboxId}", "Removes a sandbox", destroy_sandbox)
             .cli("destroy-sandbox"),
@@ -215,17 +215,22 @@ async fn session_runs(_: Call<OfSession>) -> Refusal {
 }
 
 async fn create_sandbox(_: Call<Nothing, Anything>) -> Refusal {
-    Err(refuse("Sandboxes"))
+    Err(sandboxes())
 }
 
-async fn sandboxes(_: Call<Nothing>) -> Refusal {
-    Err(refuse("Sandboxes"))
+async fn all_sandboxes(_: Call<Nothing>) -> Refusal {
+    Err(sandboxes())
 }
 
 async fn sandbox(_: Call<OfSandbox>) -> Refusal {
-    Err(refuse("Sandboxes"))
+    Err(sandboxes())
 }
 
 async fn destroy_sandbox(_: Call<OfSandbox, Nothing>) -> Refusal {
-    Err(refuse("Sandboxes"))
+    Err(sandboxes())
+}
+
+/// The answer to everything about sandboxes.
+pub(super) fn sandboxes() -> Error {
+    refuse("Sandboxes")
 }

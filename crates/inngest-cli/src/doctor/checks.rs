@@ -7,17 +7,19 @@ use serde_json::Value;
 use ureq::http::Method;
 
 use super::Target;
-use crate::client::Server;
+use crate::client::{Query, Server};
 use crate::output::plain;
 use crate::{dev, input};
 
 /// Signatures are refused when the clocks of server and app are five minutes apart; this is told before.
 const CLOCK_OFF_MS: u64 = 60_000;
+/// Apps that are looked at.
+const APPS_MAX: usize = 1_000;
 
 /// The variables and the file that `inngest dev` would read here.
 pub(super) fn config(_: &Target) -> Vec<String> {
     let mut problems = Vec::new();
-    match dev::surroundings() {
+    match dev::surroundings(None) {
         Ok(layers) => {
             problems.extend(layers.warnings.iter().map(|warning| format!("config: {warning}")));
             problems.extend(DevOptions::resolve(&layers).err().map(|error| format!("config: {error}")));
@@ -61,4 +63,21 @@ pub(super) fn clock(target: &Target) -> Vec<String> {
         "clock: that of the server is {} s apart from this machine's; correct the one that is wrong",
         off / 1_000
     )]
+}
+
+/// Whether the apps that the server knows answer it.
+pub(super) fn apps(target: &Target) -> Vec<String> {
+    let server = Server::at(&target.api(), target.timeout);
+    match server.list("/v2/apps", &Query::default(), APPS_MAX, None) {
+        Ok((apps, _)) => apps.iter().filter_map(problem).collect(),
+        Err(error) => vec![format!("apps: {}", plain(&error))],
+    }
+}
+
+fn problem(app: &Value) -> Option<String> {
+    let sync = &app["latestSync"];
+    let error = sync["error"].as_str().filter(|error| !error.is_empty())?;
+    let name = app["name"].as_str().or_else(|| app["id"].as_str()).unwrap_or("an app");
+    let url = sync["url"].as_str().unwrap_or("no URL");
+    Some(format!("apps: {} at {}: {}", plain(name), plain(url), plain(error)))
 }

@@ -6,17 +6,21 @@ mod healthcheck;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 
-use crate::{args, flags};
+use crate::{args, flags, input};
 
 /// A check: its name, and what it finds wrong.
 type Check = (&'static str, fn(&Target) -> Vec<String>);
 
 /// In the order in which causes come before their consequences.
-const CHECKS: [Check; 4] =
-    [("healthcheck", healthcheck::run), ("config", checks::config), ("store", checks::store), ("clock", checks::clock)];
+const CHECKS: [Check; 5] = [
+    ("healthcheck", healthcheck::run),
+    ("config", checks::config),
+    ("store", checks::store),
+    ("clock", checks::clock),
+    ("apps", checks::apps),
+];
 
 /// The server that is looked at.
 struct Target {
@@ -56,23 +60,11 @@ fn target() -> [Arg; 6] {
             "INNGEST_CONNECT_GATEWAY_PORT",
         )),
         option("scheme", "SCHEME", "How it is spoken to.").default_value("http").value_parser(["http", "https"]),
-        option("timeout", "TIME", "A probe that takes longer has failed.").default_value("5s").value_parser(timeout),
-        Arg::new("skip-connect-gateway")
-            .long("skip-connect-gateway")
-            .action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_parser(BoolishValueParser::new())
-            .hide_possible_values(true)
-            .help("Do not look at the Connect gateway."),
+        option("timeout", "TIME", "A probe that takes longer has failed.")
+            .default_value("5s")
+            .value_parser(input::span),
+        args::switch("skip-connect-gateway", "Do not look at the Connect gateway."),
     ]
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    let span = inngest_expr::duration::parse(text).map_err(|error| error.to_string())?;
-    let nanos = u64::try_from(span.nanos).ok().filter(|nanos| *nanos > 0);
-    nanos.map(Duration::from_nanos).ok_or_else(|| "it must be more than nothing".to_owned())
 }
 
 impl Target {
@@ -148,11 +140,5 @@ mod tests {
         for (host, expected) in table {
             assert_eq!(dialled(host), expected);
         }
-    }
-
-    #[test]
-    fn a_timeout_is_a_duration() {
-        assert_eq!(timeout("1.5s"), Ok(Duration::from_millis(1_500)));
-        assert!(timeout("0s").is_err() && timeout("-1s").is_err() && timeout("soon").is_err());
     }
 }

@@ -16,19 +16,19 @@ pub(super) fn command() -> Command {
         .about("Cancel runs: some by their ids, or many of a function.")
         .arg(super::id().num_args(1..).required_unless_present("function"))
         .arg(super::function().help("Cancel runs of this function.").conflicts_with("id"))
-        .args(flags::period("Only runs that started", "").map(|arg| arg.requires("function")))
+        .args(flags::period("Only runs that started", "").map(|arg| arg.conflicts_with("id")))
         .arg(
             Arg::new("if")
                 .long("if")
                 .value_name("EXPRESSION")
-                .requires("function")
+                .conflicts_with("id")
                 .help("Only runs whose event satisfies this expression."),
         )
         .arg(
             Arg::new("dry-run")
                 .long("dry-run")
                 .action(ArgAction::SetTrue)
-                .requires("function")
+                .conflicts_with("id")
                 .help("Tell how many runs would be cancelled, and cancel none."),
         )
         .arg(client::url())

@@ -41,5 +41,5 @@ pub(super) fn run(matches: &ArgMatches, server: &Server) -> Result<Told, String>
             took(&run["queued_at"], &run["ended_at"]),
         ]);
     }
-    Ok(flags::listed(&table, runs, cursor))
+    Ok(flags::listed(&table, &runs, cursor.as_deref()))
 }

@@ -1,13 +1,14 @@
 //! Every command line that is documented runs: those in blocks of README.md and docs/*.md (`sh`: each line; `console`: what
 //! follows `$ `), and the examples at the end of each command's help.
 //!
-//! They run as they are written, in a shell, against the demo app. Only ports and [`ID`] are replaced.
+//! They run as they are written, in a shell, against the demo app, and the app of the conformance suites in place of
+//! localhost:3000. Only ports and [`ID`] are replaced.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use inngest_testkit::server::free_port;
-use inngest_testkit::wait_until;
+use inngest_testkit::{StubApp, wait_until};
 use tokio::process::Command;
 
 use crate::place::{Dev, Place, SOON};
@@ -26,6 +27,9 @@ async fn every_documented_command_runs() {
     std::fs::copy(here_to("cel_cases.json"), place.path("a/b/c/cases.json")).unwrap();
     std::fs::copy(here_to("cron_cases.json"), place.path("a/b/c/schedules.json")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_inngest"), place.path("home/inngest")).unwrap();
+    std::fs::write(place.path("a/b/c/report.json"), r#"{"cases":[]}"#).unwrap();
+    let fixture = StubApp::serve("fixture", crate::conformance::fixture()).await.unwrap();
+    let app_port = fixture.url.split([':', '/']).nth(4).unwrap().to_owned();
     let dev = place.dev(&format!("--demo --no-discovery --port {}", free_port().unwrap()), &[]).await;
     let run = wait_until("a run", SOON, async || {
         let runs = dev.client().get("/v1/runs?status=Completed&function=process-order").await.ok()?;
@@ -36,14 +40,15 @@ async fn every_documented_command_runs() {
     lines.extend(examples(&place).await);
     assert!(lines.len() > 40, "{lines:?}");
     for line in lines.iter().filter(|line| !OTHERS.iter().any(|other| line.starts_with(other))) {
-        let id = if line.contains("events") { &run["event_id"] } else { &run["run_id"] }.as_str().unwrap();
+        let id = if line.contains("event") { &run["event_id"] } else { &run["run_id"] }.as_str().unwrap();
         let text = line.replace("cargo run --release -- ", "inngest ").replace(ID, id);
         if text.starts_with("inngest dev") {
             starts_and_stops(&place, &text).await;
         } else {
             assert!(text.starts_with("inngest ") || text.starts_with("curl "), "what is this? {line}");
             let text = text.replace("curl ", "curl --fail --silent --show-error ");
-            runs(&place, &dev, &text.replace("8288", &dev.port.to_string())).await;
+            let text = text.replace("8288", &dev.port.to_string()).replace("3000", &app_port);
+            runs(&place, &dev, &text).await;
         }
     }
     dev.stop().await;
@@ -61,7 +66,8 @@ fn shell(place: &Place, line: &str) -> Command {
 
 async fn runs(place: &Place, dev: &Dev, line: &str) {
     let mut command = shell(place, line);
-    command.env("INNGEST_BASE_URL", dev.client().base()).env("INNGEST_PORT", dev.port.to_string());
+    let port = dev.port.to_string();
+    command.env("INNGEST_BASE_URL", dev.client().base()).envs([("INNGEST_PORT", &port), ("INNGEST_API_PORT", &port)]);
     let output = tokio::time::timeout(SOON, command.output()).await.unwrap_or_else(|_| panic!("{line}: too long"));
     let output = output.unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
@@ -112,12 +118,16 @@ async fn examples(place: &Place) -> BTreeSet<String> {
         let help = place.line(&format!("{command} --help")).await.out;
         let section = |title: &str| {
             let lines = help.lines().skip_while(|line| *line != title).skip(1).take_while(|line| !line.is_empty());
-            lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+            // What is indented more goes on from the line before.
+            let whole = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+            lines.filter(whole).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
         };
         let inner = section("Commands:").into_iter().filter_map(|line| Some(line.split(' ').next()?.to_owned()));
         let inner: Vec<String> = inner.filter(|name| name != "help").map(|name| format!("{command} {name}")).collect();
         let examples = section("Examples:");
-        assert!(!examples.is_empty() || !inner.is_empty(), "{command} has no examples");
+        // Those of an endpoint follow from its table, where they can.
+        let is_endpoint = command.starts_with(" api ");
+        assert!(!examples.is_empty() || !inner.is_empty() || is_endpoint, "{command} has no examples");
         found.extend(examples);
         commands.extend(inner);
     }

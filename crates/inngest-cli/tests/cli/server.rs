@@ -69,9 +69,8 @@ impl Asked {
 async fn events_are_sent_listed_and_shown() {
     let asked = Asked::new().await;
     let data = r#"{"n":12345678901234567890}"#;
-    let id =
-        asked.told(&["events", "send", "shop/good", "--data", data, "--id", "order-7", "--ts", "2026-01-02T03:04:05Z"]);
-    let id = id.await.trim_end().to_owned();
+    let send = ["events", "send", "shop/good", "--data", data, "--id", "order-7", "--ts", "2026-01-02T03:04:05Z"];
+    let id = asked.told(&send).await.trim_end().to_owned();
     asked.dev.client().ended_runs(&id, 1, SOON).await.unwrap();
     let told = asked.told(&["events", "get", &id]).await;
     for text in
@@ -177,7 +176,8 @@ async fn runs_are_cancelled_by_id_or_by_filter() {
     }
     for (arguments, problem) in [
         (&["runs", "cancel"][..], "required arguments were not provided"),
-        (&["runs", "cancel", &one, "--dry-run"], "--function"),
+        (&["runs", "cancel", &one, "--dry-run"], "cannot be used with"),
+        (&["runs", "cancel", &one, "--since", "1h"], "cannot be used with"),
         (&["runs", "cancel", "--function", "shop-none"], "Error: Function not found: shop-none. "),
         (&["runs", "cancel", "--function", "shop-slow", "--if", "event.data ="], "Error: "),
     ] {
@@ -228,5 +228,16 @@ async fn functions_are_listed_and_invoked() {
         let ended = asked.run(arguments).await;
         assert!(ended.code == Some(1) && ended.err.contains(problem), "{arguments:?}: {}", ended.err);
     }
+    asked.dev.stop().await;
+}
+
+#[tokio::test]
+async fn apps_are_listed() {
+    let asked = Asked::new().await;
+    let told = asked.told(&["apps", "list"]).await;
+    assert!(told.starts_with("APP ") && told.contains("\nshop  3          js v4.24.0  "), "{told}");
+    let listed = asked.json(&["apps", "ls"]).await;
+    assert_eq!((&listed["data"][0]["id"], &listed["cursor"]), (&json!("shop"), &Value::Null));
+    assert_eq!(asked.told(&["apps", "list", "--archived"]).await, "There are none.\n");
     asked.dev.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use inngest_testkit::stub::op;
-use inngest_testkit::{Answer, StubFunction};
+use inngest_testkit::{Answer, StubApp, StubFunction};
 use serde_json::{Value, json};
 
 use crate::contracts::{self, Exchanged, Known};
@@ -51,8 +51,10 @@ fn functions() -> Vec<StubFunction> {
 }
 
 /// A server on which something happened, and the names of it.
-async fn world() -> (World, Known) {
+async fn world() -> (World, Known, StubApp) {
     let world = World::of(functions()).await;
+    let solo = StubApp::serve("solo", vec![returns("only", json!(1))]).await.unwrap();
+    solo.register(world.client()).await.unwrap();
     let mut known = Known::new();
     for (name, event_name) in [
         ("hello", "hello_event"),
@@ -71,12 +73,13 @@ async fn world() -> (World, Known) {
         known.insert(event_name, event);
     }
     known.insert("url", world.app.url.clone());
-    (world, known)
+    known.insert("solo_url", solo.url.clone());
+    (world, known, solo)
 }
 
 #[tokio::test]
 async fn replies_are_those_of_the_contracts_and_every_operation_has_one() {
-    let (world, known) = world().await;
+    let (world, known, _solo) = world().await;
     let exchanged = contracts::replay(world.client(), "v2", &known).await;
     let document = world.client().get("/v2/openapi.json").await.unwrap();
     let mut missing = BTreeSet::new();
@@ -221,7 +224,7 @@ async fn a_function_that_gathers_events_is_invoked_at_once_with_one() {
 #[tokio::test]
 async fn names_in_paths_are_decoded_once_or_twice() {
     let world = World::of(vec![returns("hello", json!(1))]).await;
-    let app = inngest_testkit::StubApp::serve("a/b c", vec![returns("x", json!(1))]).await.unwrap();
+    let app = StubApp::serve("a/b c", vec![returns("x", json!(1))]).await.unwrap();
     app.register(world.client()).await.unwrap();
     for name in ["a%2Fb%20c", "a%252Fb%20c"] {
         let found = world.client().get(&format!("/v2/apps/{name}")).await.unwrap();

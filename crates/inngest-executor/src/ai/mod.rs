@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    fn cost(values: Value) -> Option<f64> {
+    fn cost(values: &Value) -> Option<f64> {
         estimated_cost(values.as_object().unwrap())
     }
 
@@ -88,11 +88,11 @@ mod tests {
     fn the_model_that_answered_counts() {
         let both = json!({ "request_model": "gpt-4o", "response_model": "gpt-4o-mini-2024-07-18",
             "input_tokens": 1_000_000, "output_tokens": 2_000_000 });
-        assert_eq!(cost(both), Some(1.35));
+        assert_eq!(cost(&both), Some(1.35));
         let asked = json!({ "request_model": "gpt-4o", "response_model": "mine", "output_tokens": 1000 });
-        assert_eq!(cost(asked), Some(0.01));
-        assert_eq!(cost(json!({ "request_model": "mine", "input_tokens": 1 })), None);
-        assert_eq!(cost(json!({ "request_model": "gpt-4o" })), None);
+        assert_eq!(cost(&asked), Some(0.01));
+        assert_eq!(cost(&json!({ "request_model": "mine", "input_tokens": 1 })), None);
+        assert_eq!(cost(&json!({ "request_model": "gpt-4o" })), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The counters of a function are looked up once. A process that has installed no recorder of metrics counts nothing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use inngest_core::{FunctionId, RunStatus};
 use inngest_queue::{JobKind, QueueItem};
@@ -35,7 +35,10 @@ const REQUEST_ENDED: &str = "inngest_sdk_req_ended_total";
 
 /// The counters of all functions.
 #[derive(Default)]
-pub(super) struct Meters(RwLock<HashMap<FunctionId, Arc<Meter>>>);
+pub(super) struct Meters {
+    by_function: RwLock<HashMap<FunctionId, Arc<Meter>>>,
+    others: OnceLock<Arc<Meter>>,
+}
 
 /// The counters of one function.
 struct Meter {
@@ -124,15 +127,34 @@ impl Meters {
     }
 
     fn of(&self, function: FunctionId, registry: &Registry) -> Arc<Meter> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&function).map(Arc::clone);
-        if let Some(meter) = known {
-            return meter;
-        }
-        let mut meters = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if meters.len() >= FUNCTIONS_MAX {
-            return Arc::new(Meter::of(OTHERS));
+        {
+            let meters = self.by_function.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(meter) = meters.get(&function) {
+                return Arc::clone(meter);
+            }
+            if meters.len() >= FUNCTIONS_MAX {
+                return Arc::clone(self.others.get_or_init(|| Arc::new(Meter::of(OTHERS))));
+            }
         }
         let name = registry.function(&function).map_or(UNKNOWN, |function| &*function.slug);
+        let mut meters = self.by_function.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(meters.entry(function).or_insert_with(|| Arc::new(Meter::of(name))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_beyond_the_limit_are_counted_together() {
+        let (meters, registry) = (Meters::default(), Registry::default());
+        let of = |n: usize| meters.of(FunctionId::of_definition(&n.to_string(), "u"), &registry);
+        for n in 0..FUNCTIONS_MAX {
+            of(n);
+        }
+        assert!(Arc::ptr_eq(&of(0), &of(0)) && !Arc::ptr_eq(&of(0), &of(1)));
+        assert!(Arc::ptr_eq(&of(FUNCTIONS_MAX), &of(FUNCTIONS_MAX + 1)));
+        assert_eq!(meters.by_function.read().unwrap().len(), FUNCTIONS_MAX);
     }
 }

@@ -90,11 +90,10 @@ fn the_wrapper_is_kept_without_what_it_says() {
 #[test]
 fn spans_that_belong_nowhere_are_counted() {
     let other: RunId = "01M85QRDG76TT6R1ZPYX6N9XV1".parse().unwrap();
-    let none = json!({});
     for (span, attributes, belongs) in [
         (json!({}), json!({}), false),
-        (json!({ "spanId": "" }), none.clone(), true),
-        (json!({ "spanId": "0000000000000000" }), none.clone(), true),
+        (json!({ "spanId": "" }), json!({}), true),
+        (json!({ "spanId": "0000000000000000" }), json!({}), true),
         (json!({}), json!({ "sdk.run.id": "x" }), true),
         (json!({}), json!({ "sys.function.id": "x" }), true),
         (json!({}), json!({ "inngest.traceref": "%7B" }), true),

@@ -15,7 +15,7 @@ const BEGIN: i64 = 1_500_000_000_000;
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 const RUNS: u64 = 160;
-const FILTERS: u64 = 400;
+const FILTERS: u64 = 250;
 
 impl Case<'_> {
     pub(super) async fn lists(&self) {
@@ -113,7 +113,7 @@ impl Case<'_> {
             self.commit(vec![Change::PutEvent(Box::new(event.clone()), Vec::new())]).await;
             events.push((event.id, event.name));
         }
-        events.sort_by(|one, other| other.0.cmp(&one.0));
+        events.sort_by_key(|event| std::cmp::Reverse(event.0));
         for _ in 0..FILTERS {
             let names = (0..dice.below(4)).map(|_| NAMES[dice.index(6)].to_owned()).collect();
             let after = begin + dice.below(3 * 24) * 60 * MINUTE - dice.below(3);

@@ -99,7 +99,7 @@ impl Reader<'_> {
 
     fn count_rows(&self, sources: &[Source], filter: &RunFilter) -> Result<u64, StoreError> {
         let mut count = 0;
-        for source in sources {
+        for source in sources.iter().filter(|source| !source.has_none(filter)) {
             let query = source.count(filter, COUNT_ROWS_MAX);
             let mut statement = self.db.prepare_cached(&query.text)?;
             count += statement.query_row(params_from_iter(query.values), |row| row.get::<_, i64>(0))?;
@@ -203,6 +203,9 @@ impl Reader<'_> {
         if times.is_empty() || narrow.is_empty() {
             return Ok(narrow);
         }
+        if narrow == [Source::All] && times == [filter.order] && !bounded(RunTime::Queued) {
+            return Ok(vec![Source::ordered_by(filter.order)]);
+        }
         let any = RunFilter { statuses: RunStatus::ALL.to_vec(), ..RunFilter::default() };
         let all = self.roughly(RunTime::Queued, Between::default(), &any)?.max(1.0);
         // As if times, functions and statuses had nothing to do with each other.
@@ -234,7 +237,7 @@ impl Reader<'_> {
                     work += first.map_or(Ok(0.0), |first| self.roughly(time, first, &of))?;
                 }
             }
-            let work = work.min(rows);
+            let work = work.min(rows) * sources.first().map_or(1.0, |source| source.row_cost(filter));
             if best.as_ref().is_none_or(|(least, _)| work < *least || (work <= *least && time == filter.order)) {
                 best = Some((work, sources));
             }
@@ -242,7 +245,7 @@ impl Reader<'_> {
         Ok(best.map(|(_, sources)| sources).unwrap_or_default())
     }
 
-    pub(super) fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
+    pub(super) fn count_events(&self, filter: &EventFilter) -> Result<u64, StoreError> {
         let mut names: Vec<&str> = filter.names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();

@@ -54,7 +54,8 @@ impl Reader<'_> {
         }
         let mut left = Left { after: filter.cursor.map(|(at, id)| (at.0, id)), until: None };
         let mut page: Vec<(i64, RunId)> = Vec::new();
-        for source in self.cheapest(filter)? {
+        let sources = self.cheapest(filter)?;
+        for source in sources.into_iter().filter(|source| !source.has_none(filter)) {
             let query = ids(source, filter, left);
             let mut statement = self.db.prepare_cached(&query.text)?;
             let found = |row: &Row<'_>| Ok((row.get(0)?, codec::run_id(row, 1)?));
@@ -140,7 +141,7 @@ impl Reader<'_> {
             for id in statement.query_map(params_from_iter(&query.values), |row| codec::event_id(row, 0))? {
                 page.push(id?);
             }
-            page.sort_unstable_by(|one, other| other.cmp(one));
+            page.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
             page.truncate(filter.limit);
         }
         Ok(page)
@@ -279,12 +280,8 @@ impl Source {
 
     /// What is asked of a run besides.
     fn others(self, query: &mut Query, filter: &RunFilter) {
-        if !matches!(self, Self::Unusual(_) | Self::UnusualOf(..)) {
-            let codes: Vec<String> = statuses(filter)
-                .into_iter()
-                .filter(|status| self != Self::Open || !status.is_final())
-                .map(|status| (status as u8).to_string())
-                .collect();
+        if let Some(statuses) = self.others_of(filter) {
+            let codes: Vec<String> = statuses.into_iter().map(|status| (status as u8).to_string()).collect();
             query.text.push_str(&format!(" AND status IN ({})", codes.join(",")));
         }
         if let Some(functions) = &filter.functions
@@ -301,14 +298,51 @@ impl Source {
         }
     }
 
+    /// The statuses asked for, unless all runs of the source have one of them.
+    fn others_of(self, filter: &RunFilter) -> Option<Vec<RunStatus>> {
+        let possible = |status: &RunStatus| match self {
+            Self::Unusual(_) | Self::UnusualOf(..) => false,
+            Self::Open => !status.is_final(),
+            Self::Started => *status != RunStatus::Skipped,
+            Self::Ended => status.is_final(),
+            Self::All | Self::Function(_) | Self::Deferred => true,
+        };
+        let mut asked = statuses(filter);
+        asked.retain(possible);
+        (asked.len() < RunStatus::ALL.iter().filter(|status| possible(status)).count()).then_some(asked)
+    }
+
+    /// Whether no run of the source can have a status that is asked for.
+    pub(super) fn has_none(self, filter: &RunFilter) -> bool {
+        self.others_of(filter).is_some_and(|statuses| statuses.is_empty())
+    }
+
+    /// What it costs to look at one of its rows, in look-ups of a row by its id.
+    pub(super) fn row_cost(self, filter: &RunFilter) -> f64 {
+        match self {
+            // One after the other, or in the index alone.
+            Self::All => 0.1,
+            Self::Started if filter.deferred.is_none() && self.others_of(filter).is_none() => 0.05,
+            Self::Ended if filter.deferred.is_none() => 0.05,
+            _ => 1.0,
+        }
+    }
+
     /// Counts the runs of a source that fit, of so many rows of it at most.
     pub(super) fn count(self, filter: &RunFilter, rows_max: u32) -> Query {
-        let columns = if self == Self::Open {
-            "DISTINCT id, status, event_name, started_at, ended_at"
-        } else {
-            "status, function_id, event_name, started_at, ended_at"
-        };
-        let mut inner = self.rows(columns, filter, Left::default());
+        let distinct = if self == Self::Open { "DISTINCT " } else { "" };
+        let mut columns = format!("{distinct}id");
+        for (column, needed) in [
+            ("status", self.others_of(filter).is_some()),
+            ("runs.function_id", filter.functions.is_some()),
+            ("event_name", filter.deferred.is_some()),
+            (column(filter.order).unwrap_or_default(), filter.order != RunTime::Queued),
+        ] {
+            if needed {
+                columns.push_str(&format!(", {column}"));
+            }
+        }
+        let mut inner = self.rows(&columns, filter, Left::default());
         inner.limit(rows_max as usize);
         let mut query = Query { text: format!("SELECT count(*) FROM ({}) WHERE 1", inner.text), values: inner.values };
         self.others(&mut query, filter);

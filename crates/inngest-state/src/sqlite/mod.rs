@@ -11,6 +11,7 @@ pub mod bulk;
 mod codec;
 mod count;
 mod counters;
+mod detail;
 mod events;
 mod gathering;
 mod hot_runs;
@@ -20,6 +21,7 @@ mod query;
 mod read;
 mod read_flow;
 mod read_keys;
+mod readers;
 mod records;
 mod render;
 mod singletons;
@@ -43,7 +45,7 @@ use crate::{
     Transition,
 };
 use hot_runs::HotRuns;
-use read::Readers;
+use readers::{Onlookers, Readers};
 use writer::Writer;
 
 /// Where the database lives, and its bounds.
@@ -74,6 +76,7 @@ impl Options {
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Readers,
+    onlookers: Onlookers,
     hot: Arc<HotRuns>,
     clock: Arc<dyn Clock>,
 }
@@ -91,8 +94,9 @@ impl SqliteStore {
         let (connection, lock) = open::open(options)?;
         let hot = Arc::new(HotRuns::new(options.hot_bytes_max));
         let readers = Readers::new(options.file());
+        let onlookers = Onlookers::spawn(&options.file())?;
         let writer = Writer::spawn(connection, lock, Arc::clone(&hot), Arc::clone(&clock))?;
-        Ok(Self { writer: Arc::new(writer), readers, hot, clock })
+        Ok(Self { writer: Arc::new(writer), readers, onlookers, hot, clock })
     }
 
     /// The lock file that tells other processes to keep away from `dir`.
@@ -173,74 +177,25 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close();
+        self.onlookers.close();
     }
 }
 
 #[async_trait]
 impl History for SqliteStore {
+    // What is read by one id, and small tables: execution needs them too.
+
     async fn event(&self, id: EventId) -> Result<Option<EventRecord>, StoreError> {
         self.readers.read(move |db| db.event(id)).await
-    }
-
-    async fn event_records(&self, ids: Vec<EventId>) -> Result<Vec<EventRecord>, StoreError> {
-        self.readers.read(move |db| db.event_records(&ids)).await
-    }
-
-    async fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
-        self.readers.read(move |db| db.count_events(filter)).await
-    }
-
-    async fn run_records(&self, ids: Vec<RunId>) -> Result<Vec<RunRecord>, StoreError> {
-        self.readers.read(move |db| db.run_records(&ids)).await
-    }
-
-    async fn runs_of_events(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
-        self.readers.read(move |db| db.runs_of_events(&ids)).await
-    }
-
-    async fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError> {
-        self.readers.read(move |db| db.count_runs(filter)).await
-    }
-
-    async fn runs_with_ai(&self, ids: Vec<RunId>) -> Result<Vec<RunId>, StoreError> {
-        self.readers.read(move |db| db.runs_with_ai(&ids)).await
-    }
-
-    async fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
-        self.readers.read(move |db| db.defers(run)).await
-    }
-
-    async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError> {
-        self.readers.read(move |db| db.events(&filter)).await
     }
 
     async fn run_record(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.readers.read(move |db| db.run_record(id)).await
     }
 
-    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError> {
-        self.readers.read(move |db| db.runs(&filter)).await
-    }
-
-    async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
-        self.readers.read(move |db| db.trace(id)).await
-    }
-
-    async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
-        self.readers.read(move |db| db.metadata(run)).await
-    }
-
     async fn keyed_event(&self, function: FunctionId, key: String) -> Result<Option<EventId>, StoreError> {
         let now = self.clock.now();
         self.readers.read(move |db| db.keyed_event(function, &key, now)).await
-    }
-
-    async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
-        self.readers.read(move |db| db.skips(&filter)).await
-    }
-
-    async fn gatherings(&self, filter: GatheringFilter) -> Result<Vec<GatheringRecord>, StoreError> {
-        self.readers.read(move |db| db.gatherings(&filter)).await
     }
 
     async fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
@@ -253,6 +208,60 @@ impl History for SqliteStore {
 
     async fn functions(&self) -> Result<Vec<Function>, StoreError> {
         self.readers.read(|db| db.functions(true)).await
+    }
+
+    // What people look at.
+
+    async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>, StoreError> {
+        self.onlookers.read(format!("runs {filter:?}"), move |db| db.runs(&filter)).await
+    }
+
+    async fn count_runs(&self, filter: RunFilter) -> Result<u64, StoreError> {
+        self.onlookers.read(format!("count_runs {filter:?}"), move |db| db.count_runs(filter)).await
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<Vec<EventRecord>, StoreError> {
+        self.onlookers.read(format!("events {filter:?}"), move |db| db.events(&filter)).await
+    }
+
+    async fn count_events(&self, filter: EventFilter) -> Result<u64, StoreError> {
+        self.onlookers.read(format!("count_events {filter:?}"), move |db| db.count_events(&filter)).await
+    }
+
+    async fn event_records(&self, ids: Vec<EventId>) -> Result<Vec<EventRecord>, StoreError> {
+        self.onlookers.read(format!("event_records {ids:?}"), move |db| db.event_records(&ids)).await
+    }
+
+    async fn run_records(&self, ids: Vec<RunId>) -> Result<Vec<RunRecord>, StoreError> {
+        self.onlookers.read(format!("run_records {ids:?}"), move |db| db.run_records(&ids)).await
+    }
+
+    async fn runs_of_events(&self, ids: Vec<EventId>) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
+        self.onlookers.read(format!("runs_of_events {ids:?}"), move |db| db.runs_of_events(&ids)).await
+    }
+
+    async fn runs_with_ai(&self, ids: Vec<RunId>) -> Result<Vec<RunId>, StoreError> {
+        self.onlookers.read(format!("runs_with_ai {ids:?}"), move |db| db.runs_with_ai(&ids)).await
+    }
+
+    async fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
+        self.onlookers.read(format!("defers {run:?}"), move |db| db.defers(run)).await
+    }
+
+    async fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
+        self.onlookers.read(format!("trace {id:?}"), move |db| db.trace(id)).await
+    }
+
+    async fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
+        self.onlookers.read(format!("metadata {run:?}"), move |db| db.metadata(run)).await
+    }
+
+    async fn skips(&self, filter: SkipFilter) -> Result<Vec<SkipRecord>, StoreError> {
+        self.onlookers.read(format!("skips {filter:?}"), move |db| db.skips(&filter)).await
+    }
+
+    async fn gatherings(&self, filter: GatheringFilter) -> Result<Vec<GatheringRecord>, StoreError> {
+        self.onlookers.read(format!("gatherings {filter:?}"), move |db| db.gatherings(&filter)).await
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) fn open(options: &Options) -> Result<(Connection, File), StoreError> 
     let mut connection = Connection::open(options.file())?;
     configure(&connection)?;
     migrate(&mut connection)?;
+    // Not before: a migration may sort more than fits into memory.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     if let Some(bytes) = options.size_bytes_max {
         connection.pragma_update(
             None,
@@ -79,7 +81,6 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(32);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -4096)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     Ok(())

@@ -1,66 +1,18 @@
-//! The readers: a small pool of read-only connections, used from blocking threads.
+//! Queries on one snapshot of the database.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use inngest_core::{App, EventId, Function, Millis, RunId, StepId};
 use inngest_queue::admission::AFTER_ANOTHER;
 use inngest_queue::{JobId, QueueItem};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::Semaphore;
 
 use super::query::limit_of;
-use super::{codec, open, render};
+use super::{codec, render};
 use crate::StoreError;
-use crate::history::{DeferRecord, EventRecord, RunRecord, RunTrace};
+use crate::history::{EventRecord, RunRecord};
 use crate::run_state::{RunState, StepMemo};
-use crate::transition::{Cancellation, Metadata, Tick};
-
-/// Reads at a time; more callers wait.
-const READERS_MAX: usize = 4;
-
-#[derive(Clone)]
-pub(super) struct Readers {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    file: PathBuf,
-    places: Semaphore,
-    idle: Mutex<Vec<Connection>>,
-}
-
-impl Readers {
-    pub(super) fn new(file: PathBuf) -> Self {
-        Self { shared: Arc::new(Shared { file, places: Semaphore::new(READERS_MAX), idle: Mutex::default() }) }
-    }
-
-    /// Runs `query` on a thread that may block, on one snapshot of the database.
-    pub(super) async fn read<T, Q>(&self, query: Q) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        Q: FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        let _place = self.shared.places.acquire().await.map_err(|_| StoreError::Closed)?;
-        let shared = Arc::clone(&self.shared);
-        let work = move || {
-            let idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = idle.map_or_else(|| open::open_reader(&shared.file), Ok)?;
-            let result = {
-                let snapshot = connection.unchecked_transaction()?;
-                query(&Reader { db: &snapshot })
-            };
-            shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Other(error.to_string()))?
-    }
-
-    pub(super) fn close(&self) {
-        self.shared.places.close();
-        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
+use crate::transition::{Cancellation, Tick};
 
 /// Queries on one snapshot.
 pub(super) struct Reader<'c> {
@@ -165,101 +117,12 @@ impl Reader<'_> {
         Ok(self.db.prepare_cached(&sql)?.query_row([id.to_bytes()], run_record).optional()?)
     }
 
-    pub(super) fn trace(&self, id: RunId) -> Result<RunTrace, StoreError> {
-        let key = id.to_bytes();
-        let mut steps = self.db.prepare_cached(
-            "SELECT step_id, op, name, failed, attempt, queued_at, started_at, ended_at, input, value, job_key, \
-             resolution, status, headers, json FROM steps LEFT JOIN headers ON hash = headers \
-             WHERE run_id = ?1 ORDER BY seq",
-        )?;
-        let mut attempts = self.db.prepare_cached(
-            "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, error, retry_at, queued_at, \
-             status, headers, json FROM attempts LEFT JOIN headers ON hash = headers WHERE run_id = ?1 ORDER BY ended_at, generation",
-        )?;
-        let mut jobs = self
-            .db
-            .prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
-        let mut details = self.db.prepare_cached("SELECT step_id, detail FROM details WHERE run_id = ?1")?;
-        let mut spans = self.db.prepare_cached(
-            "SELECT id, parent, step_id, attempt, name, started_ns, ended_ns, failed, content \
-             FROM user_spans WHERE run_id = ?1 ORDER BY started_ns, id",
-        )?;
-        let mut last = self.db.prepare_cached(
-            "SELECT last_job, last_queued_at, last_started_at, last_attempt, last_status, last_headers, json \
-             FROM runs LEFT JOIN headers ON hash = last_headers WHERE id = ?1",
-        )?;
-        let trace = RunTrace {
-            steps: steps.query_map([key], |row| codec::step(id, row))?.collect::<Result<_, _>>()?,
-            attempts: attempts.query_map([key], |row| codec::attempt(id, row))?.collect::<Result<_, _>>()?,
-            jobs: jobs.query_map([key], codec::job)?.collect::<Result<_, _>>()?,
-            details: details
-                .query_map([key], |row| Ok((StepId(row.get(0)?), codec::detail(row, 1)?)))?
-                .collect::<Result<_, _>>()?,
-            spans: spans.query_map([key], |row| codec::user_span(id, row))?.collect::<Result<_, _>>()?,
-            last_call: last.query_row([key], |row| codec::last_call(id, row)).optional()?.flatten(),
-        };
-        Ok(trace)
-    }
-
     pub(super) fn event_records(&self, ids: &[EventId]) -> Result<Vec<EventRecord>, StoreError> {
         ids.iter().filter_map(|id| self.event(*id).transpose()).collect()
     }
 
     pub(super) fn run_records(&self, ids: &[RunId]) -> Result<Vec<RunRecord>, StoreError> {
         ids.iter().filter_map(|id| self.run_record(*id).transpose()).collect()
-    }
-
-    pub(super) fn runs_of_events(&self, ids: &[EventId]) -> Result<Vec<(EventId, Vec<RunRecord>)>, StoreError> {
-        let mut skipped =
-            self.db.prepare_cached("SELECT run_id FROM skips WHERE event_id = ?1 AND run_id IS NOT NULL")?;
-        ids.iter()
-            .map(|id| {
-                let mut runs = render::find(self.db, *id)?.map(|(_, runs)| runs).unwrap_or_default();
-                for run in skipped.query_map([id.to_bytes()], |row| codec::run_id(row, 0))? {
-                    runs.push(run?);
-                }
-                runs.sort_unstable();
-                Ok((*id, self.run_records(&runs)?))
-            })
-            .collect()
-    }
-
-    pub(super) fn runs_with_ai(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND op = 8) \
-             OR EXISTS (SELECT 1 FROM metadata WHERE run_id = ?1 AND kind = 'inngest.ai')",
-        )?;
-        let mut with = Vec::new();
-        for id in ids {
-            if statement.query_row([id.to_bytes()], |row| row.get(0))? {
-                with.push(*id);
-            }
-        }
-        Ok(with)
-    }
-
-    pub(super) fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT d.id, d.function, d.input, d.meta, d.status, d.event_id, e.runs FROM defers d \
-             LEFT JOIN events e ON e.id = d.event_id WHERE d.run_id = ?1 ORDER BY d.seq",
-        )?;
-        let defers = statement.query_map([run.to_bytes()], |row| {
-            let runs: Option<Vec<u8>> = row.get(6)?;
-            Ok(DeferRecord {
-                defer: codec::defer(row)?,
-                event: row.get::<_, Option<[u8; 16]>>(5)?.map(EventId::from_bytes),
-                run: runs.as_deref().and_then(<[u8]>::first_chunk).copied().map(RunId::from_bytes),
-            })
-        })?;
-        Ok(defers.collect::<Result<_, _>>()?)
-    }
-
-    pub(super) fn metadata(&self, run: RunId) -> Result<Vec<Metadata>, StoreError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT step_id, scope, kind, op, \"values\", at, attempt, span FROM metadata WHERE run_id = ?1 ORDER BY seq",
-        )?;
-        let metadata = statement.query_map([run.to_bytes()], |row| codec::metadata(run, row))?;
-        Ok(metadata.collect::<Result<_, _>>()?)
     }
 
     pub(super) fn cancellations(&self) -> Result<Vec<Cancellation>, StoreError> {
@@ -289,7 +152,7 @@ impl Reader<'_> {
     }
 }
 
-const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering, finished_event";
+pub(super) const RUN_COLUMNS: &str = "id, function_id, status, event_ids, event_name, started_at, ended_at, output, error, original_run, skip, skip_run, gathering, finished_event";
 
 fn run_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRecord> {
     let id = codec::run_id(row, 0)?;

@@ -1,5 +1,6 @@
 //! The schema against what clients know, and requests against a store.
 
+mod live;
 mod reads;
 mod requests;
 mod schema;

@@ -28,6 +28,11 @@ fragment TypeRef on __Type {
 /// One line for each field, argument, enum value and member of a union.
 type Lines = BTreeSet<String>;
 
+/// A line, among the others.
+fn add(lines: &mut Lines, line: String) {
+    assert!(lines.insert(line), "each is told once");
+}
+
 fn expected() -> Lines {
     let document = parse_schema(include_str!("schema.graphql")).unwrap();
     let input = |input: &InputValueDefinition| {
@@ -43,21 +48,19 @@ fn expected() -> Lines {
     for definition in &document.definitions {
         let TypeSystemDefinition::Type(definition) = definition else { continue };
         let name = &definition.node.name.node;
-        let mut add = |kind: &str, line: String| lines.insert(format!("{kind} {name}{line}"));
+        let mut add = |kind: &str, line: String| add(&mut lines, format!("{kind} {name}{line}"));
         match &definition.node.kind {
-            TypeKind::Scalar => drop(add("SCALAR", String::new())),
+            TypeKind::Scalar => add("SCALAR", String::new()),
             TypeKind::Object(object) => {
-                object.fields.iter().for_each(|each| drop(add("OBJECT", format!(".{}", field(&each.node)))))
+                object.fields.iter().for_each(|each| add("OBJECT", format!(".{}", field(&each.node))))
             }
             TypeKind::InputObject(object) => {
-                object.fields.iter().for_each(|each| drop(add("INPUT_OBJECT", format!(".{}", input(&each.node)))));
+                object.fields.iter().for_each(|each| add("INPUT_OBJECT", format!(".{}", input(&each.node))));
             }
             TypeKind::Enum(values) => {
-                values.values.iter().for_each(|each| drop(add("ENUM", format!(".{}", each.node.value.node))))
+                values.values.iter().for_each(|each| add("ENUM", format!(".{}", each.node.value.node)))
             }
-            TypeKind::Union(union) => {
-                union.members.iter().for_each(|each| drop(add("UNION", format!(" = {}", each.node))))
-            }
+            TypeKind::Union(union) => union.members.iter().for_each(|each| add("UNION", format!(" = {}", each.node))),
             TypeKind::Interface(_) => unreachable!("there is none"),
         }
     }
@@ -87,7 +90,7 @@ fn introspected(schema: &Value) -> Lines {
         if name.starts_with("__") || ["Boolean", "Float", "ID", "Int", "String"].contains(&name) {
             continue;
         }
-        let mut add = |line: String| lines.insert(format!("{kind} {name}{line}"));
+        let mut add = |line: String| add(&mut lines, format!("{kind} {name}{line}"));
         for field in list(&of["fields"]) {
             let args: Vec<String> = list(&field["args"]).map(input).collect();
             let deprecated = if field["isDeprecated"] == true { " @deprecated" } else { "" };
@@ -98,10 +101,10 @@ fn introspected(schema: &Value) -> Lines {
                 type_text(&field["type"])
             ));
         }
-        list(&of["inputFields"]).for_each(|field| drop(add(format!(".{}", input(field)))));
-        list(&of["enumValues"]).for_each(|value| drop(add(format!(".{}", value["name"].as_str().unwrap()))));
+        list(&of["inputFields"]).for_each(|field| add(format!(".{}", input(field))));
+        list(&of["enumValues"]).for_each(|value| add(format!(".{}", value["name"].as_str().unwrap())));
         if kind == "UNION" {
-            list(&of["possibleTypes"]).for_each(|member| drop(add(format!(" = {}", member["name"].as_str().unwrap()))));
+            list(&of["possibleTypes"]).for_each(|member| add(format!(" = {}", member["name"].as_str().unwrap())));
         }
         if kind == "SCALAR" {
             add(String::new());

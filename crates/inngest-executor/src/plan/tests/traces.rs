@@ -12,7 +12,7 @@ use crate::driver::CallError;
 use crate::plan;
 use crate::response::{Op, OpReport};
 
-fn detailed(report: OpReport) -> Vec<(String, StepDetail)> {
+fn detailed(report: &OpReport) -> Vec<(String, StepDetail)> {
     let mut model = Model::of(function("app-fn", &[("a/b", None)]), vec![function("app-other", &[])], "a/b");
     let start = model.next().unwrap();
     model.work(&start, &mut |_| Ok(ops(vec![report.clone()])));
@@ -23,7 +23,7 @@ fn with(opts: &str, report: OpReport) -> OpReport {
     OpReport { opts: Some(json(opts)), ..report }
 }
 
-fn only(report: OpReport) -> StepDetail {
+fn only(report: &OpReport) -> StepDetail {
     let mut details = detailed(report);
     assert_eq!(details.len(), 1, "{details:?}");
     let (step, detail) = details.remove(0);
@@ -34,24 +34,24 @@ fn only(report: OpReport) -> StepDetail {
 #[test]
 fn steps_that_have_more_to_tell_are_noted_when_they_are_reported() {
     let hour = Millis(START.0 + 3_600_000);
-    assert_eq!(only(sleeping("s", "1h")), StepDetail::Sleep { until: hour });
+    assert_eq!(only(&sleeping("s", "1h")), StepDetail::Sleep { until: hour });
     let wait = OpReport { name: Some("a/done".into()), ..op(Op::WaitForEvent, "s") };
     let event = |expression: Option<&str>| StepDetail::Event {
         name: "a/done".into(),
         expression: expression.map(Into::into),
         until: hour,
     };
-    assert_eq!(only(with(r#"{"timeout":"1h"}"#, wait.clone())), event(None));
+    assert_eq!(only(&with(r#"{"timeout":"1h"}"#, wait.clone())), event(None));
     let condition = r#"{"if":"async.data.id == event.data.n","timeout":"1h"}"#;
-    assert_eq!(only(with(condition, wait.clone())), event(Some("async.data.id == 1")));
+    assert_eq!(only(&with(condition, wait.clone())), event(Some("async.data.id == 1")));
     // It can never hold, and only times out.
     let never = r#"{"if":"event.data.n == 2","timeout":"1h"}"#;
-    assert_eq!(only(with(never, wait)), event(Some("1 == 2")));
+    assert_eq!(only(&with(never, wait)), event(Some("1 == 2")));
     let signal = with(r#"{"signal":"go","timeout":"1h"}"#, op(Op::WaitForSignal, "s"));
-    assert_eq!(only(signal), StepDetail::Signal { name: "go".into(), until: hour });
+    assert_eq!(only(&signal), StepDetail::Signal { name: "go".into(), until: hour });
     for kind in [Op::StepRun, Op::StepPlanned, Op::StepError, Op::StepFailed, Op::Step] {
         let typed = with(r#"{"type":"step.ai.wrap"}"#, op(kind, "s"));
-        assert_eq!(only(typed), StepDetail::Run { sdk_type: "step.ai.wrap".into() });
+        assert_eq!(only(&typed), StepDetail::Run { sdk_type: "step.ai.wrap".into() });
     }
 }
 
@@ -65,7 +65,7 @@ fn plain_steps_leave_no_detail() {
         with(r#"{"type":1}"#, ran("s")),
         with(&format!(r#"{{"type":"{}"}}"#, "x".repeat(1_000)), ran("s")),
     ] {
-        assert_eq!(detailed(report), []);
+        assert_eq!(detailed(&report), []);
     }
 }
 
@@ -78,13 +78,13 @@ fn an_invocation_tells_which_event_and_run_it_makes() {
     let made = &model.invokes[0];
     let StepDetail::Invoke { function: slug, event, run, until } = &model.details[0].1 else { panic!() };
     assert_eq!((&**slug, *event, *run, *until), ("app-other", made.event.id, Some(made.run), model.job("s").due));
-    let StepDetail::Invoke { function: slug, run, .. } = only(invoke("app-nobody")) else { panic!() };
+    let StepDetail::Invoke { function: slug, run, .. } = only(&invoke("app-nobody")) else { panic!() };
     assert_eq!((&*slug, run), ("app-nobody", None));
 }
 
 #[test]
 fn a_request_is_shown_without_what_is_secret() {
-    let request = |kind, opts: &str| detailed(with(opts, op(kind, "s"))).pop().map(|(_, detail)| detail);
+    let request = |kind, opts: &str| detailed(&with(opts, op(kind, "s"))).pop().map(|(_, detail)| detail);
     let shown = |text: &str| Some(StepDetail::Gateway { request: json(text) });
     let ai = r#"{"auth_key":"SECRET","body":{"model":"m"},"headers":{"x":"SECRET"},"url":"http://h/?key=SECRET"}"#;
     assert_eq!(request(Op::AiGateway, ai), shown(r#"{"model":"m"}"#));
@@ -94,7 +94,7 @@ fn a_request_is_shown_without_what_is_secret() {
     assert_eq!(request(Op::Gateway, r#"{"url":"http://h"}"#), None);
     let in_data =
         OpReport { data: Some(json(r#"{"model":"m"}"#)), ..with(r#"{"url":"http://h"}"#, op(Op::AiGateway, "s")) };
-    assert_eq!(only(in_data), StepDetail::Gateway { request: json(r#"{"model":"m"}"#) });
+    assert_eq!(only(&in_data), StepDetail::Gateway { request: json(r#"{"model":"m"}"#) });
 }
 
 #[test]
