@@ -231,8 +231,9 @@ type Case = (&'static str, fn(&mut Tested) -> anyhow::Result<()>);
 
 /// In this order: the crashes take the server from under everything else, the schedule has waited for its full minute
 /// meanwhile.
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     ("client_send", cases::client_send),
+    ("mcp", cases::mcp),
     ("fan_out_children", cases::fan_out_children),
     ("future_event", cases::future_event),
     ("same_event_id", cases::same_event_id),
@@ -265,6 +266,9 @@ pub(crate) fn run() -> anyhow::Result<Totals> {
     anyhow::ensure!(!apps.is_empty(), "INNGEST_SDK_APP names none of {:?}", APPS.map(|app| app.name));
     let binary = binary()?;
     let provider = provider::start()?;
+    if is_chosen("mcp") {
+        install::mcp()?;
+    }
     // Before the first scenario, because compilers would take the time that the scenarios measure.
     let prepared = apps.into_iter().map(|app| (app, (app.prepare)(&app.directory()))).collect::<Vec<_>>();
     let mut totals = Totals::default();

@@ -17,7 +17,7 @@ const OUTPUT_ROOTS: [&str; 4] = ["/v1/checkpoint", "/v1/http/runs", "/api/v1/che
 const OUTPUT: &str = "/output";
 
 /// In `dev`, for pages of this machine and for [`WEB_SITE`].
-const LOCAL: [&str; 4] = ["/", "/dev", "/v0/gql", "/graphql"];
+const LOCAL: [&str; 5] = ["/", "/dev", "/v0/gql", "/graphql", "/mcp"];
 
 /// Inngest's own web site, which talks to dev servers.
 pub(crate) const WEB_SITE: &str = "https://app.inngest.com";
@@ -92,6 +92,9 @@ mod tests {
             (dev, "/v0/gql", "https://any.example", false),
             (dev, "/v0/gql", "http://localhost:3000", true),
             (dev, "/graphql", "http://127.0.0.1:3000", true),
+            (dev, "/mcp", "http://localhost:6274", true),
+            (start, "/mcp", "http://localhost:6274", false),
+            (dev, "/mcp", "https://any.example", false),
             (dev, "/dev", WEB_SITE, true),
             (dev, "/", "http://[::1]:5173", true),
             (dev, "/v1/runs", "http://localhost:3000", false),

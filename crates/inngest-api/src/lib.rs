@@ -19,6 +19,7 @@ mod guard;
 mod health;
 mod home;
 mod invoke;
+mod mcp;
 mod metrics;
 mod openapi;
 pub mod operation;
@@ -29,6 +30,8 @@ mod register;
 mod rest;
 mod serve;
 mod test_mode;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod userland;
 mod v0;
@@ -163,6 +166,7 @@ fn refused(path: &str, problem: String) -> Response<Body> {
 fn router(api: Api) -> Router {
     let signed = Router::new()
         .merge(rest::table::router())
+        .merge(mcp::router())
         .route("/invoke/{slug}", post(invoke::invoke))
         .route("/v0/runs/{id}", delete(v0::cancel))
         .route("/v0/runs/{id}/actions", get(v0::actions))

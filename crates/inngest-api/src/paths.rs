@@ -29,11 +29,12 @@ pub(crate) fn is_at_or_below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a path is a page of the UI. One that a browser could take for the name of another host is not.
+/// Whether a path is a page of the UI. One that a browser could take for the name of another host is not, and none lies
+/// below a dot (`/.well-known`), where programs look for documents.
 pub(crate) fn is_page(path: &str) -> bool {
     let of_programs = path == "/mcp" || API_ROOTS.iter().any(|root| is_at_or_below(path, root));
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    !of_programs && !last.contains('.') && !path.contains("//") && !path.contains('\\')
+    !of_programs && !last.contains('.') && !path.contains("/.") && !path.contains("//") && !path.contains('\\')
 }
 
 #[cfg(test)]
@@ -60,6 +61,7 @@ mod tests {
             "/\\evil.example/",
             "/runs/../..",
             "/health/x",
+            "/.well-known/oauth-protected-resource/mcp",
         ] {
             assert!(!is_page(other), "{other}");
         }

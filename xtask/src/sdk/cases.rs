@@ -1,13 +1,15 @@
 //! Scenarios that are more than one event and what must come of it.
 
 use std::collections::BTreeSet;
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::install;
 use super::tested::{END_WITHIN, Tested};
-use crate::process::{get, post, wait_for};
+use crate::process::{command, get, post, wait_for};
 
 /// Runs that a crash meets at a time.
 const CRASHED_RUNS: usize = 5;
@@ -19,6 +21,14 @@ pub(crate) fn client_send(tested: &mut Tested) -> anyhow::Result<()> {
     let id = reply["ids"][0].as_str().with_context(|| format!("no id in {reply}"))?;
     let run = tested.ended(id)?;
     anyhow::ensure!(run["output"]["greeting"] == "hello client", "{run}");
+    Ok(())
+}
+
+/// What a coding assistant does through `/mcp`.
+pub(crate) fn mcp(tested: &mut Tested) -> anyhow::Result<()> {
+    let mut client = command(&install::mcp()?, ["sdk-tests/mcp/client.py", &tested.url("/mcp")]);
+    let Output { status, stderr, .. } = client.output()?;
+    anyhow::ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     Ok(())
 }
 

@@ -10,6 +10,9 @@ use crate::process::{command, succeeds};
 /// Where packages and binaries go that are not kept beside the sources.
 const BUILT: &str = "target/sdk-tests";
 
+/// The directory of the client of MCP.
+const MCP: &str = "mcp";
+
 /// A JavaScript app with a lock file of npm.
 pub(crate) fn javascript(dir: &Path) -> anyhow::Result<Command> {
     once(&dir.join("package-lock.json"), &dir.join("node_modules"), || {
@@ -43,6 +46,11 @@ pub(crate) fn go(dir: &Path) -> anyhow::Result<Command> {
 pub(crate) fn schemathesis(dir: &Path) -> anyhow::Result<String> {
     let python = python(dir, "openapi")?;
     Ok(Path::new(&python).with_file_name("schemathesis").display().to_string())
+}
+
+/// The Python that has the client of MCP.
+pub(crate) fn mcp() -> anyhow::Result<String> {
+    python(&Path::new("sdk-tests").join(MCP), MCP)
 }
 
 /// A Python with the packages of the directory, in an environment of this name.

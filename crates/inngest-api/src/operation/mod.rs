@@ -232,25 +232,31 @@ impl Operation {
     /// Its tool as MCP lists it.
     #[must_use]
     pub fn describe_tool(&self) -> Option<Value> {
-        let tool = self.mcp?;
-        let annotations = if tool.is_read_only {
-            json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
-        } else {
-            json!({ "destructiveHint": tool.is_destructive })
-        };
-        Some(json!({
-            "name": tool.name,
-            "title": tool.title,
-            "description": self.text(),
-            "annotations": annotations,
-            "inputSchema": self.input_schema(),
-        }))
+        Some(self.mcp?.describe(self.text(), &self.input_schema()))
     }
 
     /// What it does, as long as can be.
     #[must_use]
     pub fn text(&self) -> &'static str {
         if self.description.is_empty() { self.summary } else { self.description }
+    }
+}
+
+impl Tool {
+    /// As MCP lists it.
+    pub(crate) fn describe(&self, description: &str, input_schema: &Value) -> Value {
+        let annotations = if self.is_read_only {
+            json!({ "readOnlyHint": true, "idempotentHint": true, "destructiveHint": false, "openWorldHint": false })
+        } else {
+            json!({ "destructiveHint": self.is_destructive })
+        };
+        json!({
+            "name": self.name,
+            "title": self.title,
+            "description": description,
+            "annotations": annotations,
+            "inputSchema": input_schema,
+        })
     }
 }
 

@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::extract::State;
 use http::Response;
-use inngest_core::{Millis, RunStatus};
+use inngest_core::{Millis, RunId, RunStatus};
 use inngest_executor::engine::{Explained, ExplainedJob, ExplainedKey};
 use inngest_queue::flow::{Scope, Skip};
 use inngest_queue::{Cause, Deadline, JobKind, QueueItem, WaitFor};
+use inngest_state::StoreError;
 use inngest_state::history::RunRecord;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,23 +21,28 @@ use crate::paths::Path;
 
 pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let id = parse_id(&id)?;
-    let Explained { run, jobs } = api.engine.explain(id).await?.ok_or_else(|| unknown(id))?;
+    let explained = explained(&api, id).await?.ok_or_else(|| unknown(id))?;
+    Ok(envelope(api.engine.ids(), explained))
+}
+
+/// What a run waits for; `None` when there is no such run.
+pub(crate) async fn explained(api: &Api, id: RunId) -> Result<Option<RunExplained>, StoreError> {
+    let Some(Explained { run, jobs }) = api.engine.explain(id).await? else { return Ok(None) };
     let now = api.engine.ids().now();
     let registry = api.engine.registry();
-    let shown = RunExplained {
+    Ok(Some(RunExplained {
         run_id: id.to_string(),
         function_id: run.function.to_string(),
         function_slug: registry.function(&run.function).map(|function| function.slug.to_string()),
         status: run.status.as_str(),
         text: summary(&run, &jobs, now),
         jobs: jobs.iter().map(|job| render(job, now)).collect(),
-    };
-    Ok(envelope(api.engine.ids(), shown))
+    }))
 }
 
 /// What a run waits for.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct RunExplained {
+pub(crate) struct RunExplained {
     run_id: String,
     function_id: String,
     function_slug: Option<String>,
@@ -90,7 +96,7 @@ fn summary(run: &RunRecord, jobs: &[ExplainedJob], now: Millis) -> String {
     }
 }
 
-pub(super) fn skipped(skip: Skip) -> String {
+pub(crate) fn skipped(skip: Skip) -> String {
     match skip {
         Skip::Singleton(run) => format!("It was skipped: the singleton was taken by the run {run}."),
         Skip::Paused => "It was skipped: its function was paused.".to_owned(),

@@ -1,4 +1,4 @@
-//! `GET /v2/operations`: the operations by their names in HTTP, in the CLI and in MCP.
+//! `GET /v2/operations`: the operations by their names in HTTP, in the CLI and in MCP, and what is a tool of MCP only.
 
 use std::sync::OnceLock;
 
@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 
 use super::operations;
 use crate::error::raw_json;
+use crate::mcp::{Native, natives};
 use crate::operation::Operation;
 
 /// The catalogue, made once.
 pub(super) async fn get() -> Response<Body> {
     static CATALOGUE: OnceLock<String> = OnceLock::new();
     let json = CATALOGUE.get_or_init(|| {
-        let operations: Vec<Value> = operations().map(describe).collect();
+        let native = |tool: &Native| json!({ "id": tool.id(), "mcp": tool.describe() });
+        let operations: Vec<Value> = operations().map(describe).chain(natives().map(native)).collect();
         json!({ "data": { "operations": operations } }).to_string()
     });
     let mut response = raw_json(200, json.clone());

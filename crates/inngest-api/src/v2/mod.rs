@@ -38,6 +38,7 @@ use crate::operation::Operation;
 use arguments::Parts;
 use endpoint::{Asked, Endpoint};
 pub(crate) use error::Error;
+pub(crate) use wire::raw;
 
 static TABLE: LazyLock<Vec<Endpoint>> = LazyLock::new(table);
 
@@ -61,7 +62,6 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
 
 /// Does what an operation does, for a caller who has these headers. Its arguments are the members of an object, those of
 /// the path, the query and the body alike. The status, and the body of the reply.
-#[allow(dead_code, reason = "called by /mcp, which is under way")]
 pub(crate) async fn call(api: &Api, headers: &HeaderMap, id: &str, arguments: &RawValue) -> (u16, Bytes) {
     let response = match answer(api, headers, id, arguments) {
         Ok((endpoint, asked)) => endpoint.answer(asked).await,

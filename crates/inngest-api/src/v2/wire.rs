@@ -257,7 +257,7 @@ pub(super) enum Never {}
 pub(super) struct Nothing {}
 
 /// Stored JSON as it stands; what is none is shown as text.
-pub(super) fn raw(json: &[u8]) -> Box<RawValue> {
+pub(crate) fn raw(json: &[u8]) -> Box<RawValue> {
     let text = String::from_utf8_lossy(json).into_owned();
     RawValue::from_string(text.clone()).unwrap_or_else(|_| {
         RawValue::from_string(serde_json::Value::from(text).to_string()).unwrap_or_else(|_| RawValue::NULL.to_owned())
