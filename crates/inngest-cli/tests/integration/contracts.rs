@@ -114,8 +114,8 @@ fn fits(expected: &Value, actual: &Value, at: &str) -> Result<(), String> {
             }
         }
         (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
-            let pairs = expected.iter().zip(actual).enumerate();
-            pairs.map(|(index, (expected, actual))| fits(expected, actual, &format!("{at}[{index}]"))).collect()
+            let mut pairs = expected.iter().zip(actual).enumerate();
+            pairs.try_for_each(|(index, (expected, actual))| fits(expected, actual, &format!("{at}[{index}]")))
         }
         (Value::Object(expected), Value::Object(actual)) => {
             if let Some(name) = actual.keys().find(|name| !expected.contains_key(*name)) {
@@ -125,7 +125,7 @@ fn fits(expected: &Value, actual: &Value, at: &str) -> Result<(), String> {
                 let actual = actual.get(name).ok_or_else(|| format!("{at}.{name} is missing"))?;
                 fits(expected, actual, &format!("{at}.{name}"))
             };
-            expected.iter().map(member).collect()
+            expected.iter().try_for_each(member)
         }
         _ if expected == actual => Ok(()),
         _ => Err(format!("{at}: {expected} expected, not {actual}")),
@@ -168,7 +168,7 @@ fn recorded(value: Value, known: &Known) -> Value {
                 return format!("{{{name}}}").into();
             }
             let kind = ["$ulid", "$uuid", "$time", "$moment"].into_iter().find(|kind| is_of(kind, &text));
-            kind.map_or(text.clone().into(), Value::from)
+            kind.map_or_else(|| text.clone().into(), Value::from)
         }
         Value::Array(items) => items.into_iter().map(|item| recorded(item, known)).collect(),
         Value::Object(members) => {

@@ -100,10 +100,11 @@ impl HttpClient {
     #[must_use]
     pub fn new() -> Self {
         let connector = connector();
+        // `X-Api-Key`, as the Go server writes names: there are apps that look for that letter by letter.
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+        builder.http1_title_case_headers(true).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
         let pooled = builder.pool_max_idle_per_host(IDLE_PER_HOST_MAX).build(connector.clone());
-        let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
         Self { pooled, fresh, reply_bytes_max: RESPONSE_BODY_BYTES_MAX }
     }
 
