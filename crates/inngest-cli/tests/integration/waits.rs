@@ -288,7 +288,7 @@ async fn the_server_fetches_in_place_of_the_app() {
     assert_eq!(value["headers"]["X-Multi"], "a,b");
     let request = seen.lock().unwrap()[0].clone();
     assert!(
-        request.starts_with("PUT /path HTTP/1.1") && request.contains("x-a: 1") && request.ends_with("te\"xt"),
+        request.starts_with("PUT /path HTTP/1.1") && request.contains("X-A: 1") && request.ends_with("te\"xt"),
         "{request}"
     );
     let error = world.run("t/dead", json!({})).await["output"]["value"]["error"].clone();
@@ -314,7 +314,7 @@ async fn the_server_asks_an_ai_provider_in_place_of_the_app() {
     let value = world.run("t/ask", json!({})).await["output"]["value"].clone();
     assert_eq!(value, json!({ "data": { "text": "hi", "usage": { "total": 3 } } }));
     let request = seen.lock().unwrap()[0].clone();
-    assert!(request.contains("x-api-key: K") && request.ends_with(r#"{"b":1,"m":[]}"#), "{request}");
+    assert!(request.contains("X-Api-Key: K") && request.ends_with(r#"{"b":1,"m":[]}"#), "{request}");
     let error = world.run("t/refused", json!({})).await["output"]["value"]["error"].clone();
     assert_eq!(error["message"], "Error making AI request: unsuccessful status code: 405");
     assert_eq!((&error["name"], &error["data"]), (&json!("AIGatewayError"), &json!({ "error": "no" })));
