@@ -223,7 +223,7 @@ async fn open_store(
 }
 
 fn info(options: &DevOptions, version: &str, port: u16) -> DevInfo {
-    let mut features = vec![("FEATURE_CEL_SEARCH", false), ("enable-step-metadata", true), ("run-details-v4", true)]
+    let mut features = vec![("FEATURE_CEL_SEARCH", true), ("enable-step-metadata", true), ("run-details-v4", true)]
         .into_iter()
         .map(|(name, on)| (name.to_owned(), on))
         .collect::<Vec<_>>();

@@ -13,7 +13,7 @@ use super::scalars::{Raw, Time, UlidText, UuidText};
 use super::session::Session;
 use super::spans::RunTraceSpan;
 use super::triggers::{self, Parts};
-use crate::trace::{self, RunView};
+use crate::trace::{self, RunView, trace_id};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Enum, PartialEq, Eq)]
@@ -66,11 +66,6 @@ pub(super) fn output(run: &RunRecord) -> Option<Payload> {
         RunStatus::Completed | RunStatus::Failed => run.output.clone().or_else(|| run.error.clone()),
         _ => None,
     }
-}
-
-/// The id of the trace of a run, which all its spans share.
-pub(super) fn trace_id(run: RunId) -> String {
-    format!("{:032x}", run.0.0)
 }
 
 /// A run.

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 
 use async_graphql::{Enum, Object, SimpleObject};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use inngest_core::{Payload, RunId, StepId, canonical};
+use inngest_core::{Payload, StepId};
 use inngest_state::trace::{ResponseHead, UserSpan};
 use uuid::Uuid;
 
 use super::problem::{Problem, Result};
-use super::runs::trace_id;
 use super::runs_v1::FunctionRun;
 use super::scalars::{
     AnyJson, HttpHeaders, MetadataKind, MetadataScope, MetadataValues, Raw, Time, UlidText, UuidText,
 };
 use super::session::Session;
 use super::step_info::StepInfo;
-use crate::trace::{self, OutputOf, OutputRef, RunView, Span, SpanOp, SpanStatus};
+use crate::trace::{self, OutputRef, RunView, Span, SpanOp, SpanStatus, trace_id};
 
 /// Where a span stands.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
@@ -194,7 +191,7 @@ impl RunTraceSpan {
 
     #[graphql(name = "outputID")]
     async fn output_id(&self) -> Option<String> {
-        self.span.output.as_ref().map(output_id)
+        self.span.output.as_ref().map(OutputRef::to_text)
     }
 
     async fn queued_at(&self) -> Time {
@@ -318,9 +315,7 @@ pub(super) struct RunTraceSpanOutput {
 
 /// The output of the span that an `outputID` names.
 pub(super) async fn output(session: &Session, id: &str) -> Result<RunTraceSpanOutput> {
-    let of = of_output_id(id).ok_or_else(|| {
-        Problem::InvalidArgument("error parsing span identifier: not an outputID of this server".to_owned())
-    })?;
+    let of = OutputRef::from_text(id).map_err(|error| Problem::InvalidArgument(error.to_string()))?;
     let unknown = || Problem::NotFound("no output found".to_owned());
     let view = session.trace(of.run).await?.ok_or_else(unknown)?;
     let output = trace::output(&view, &of.of).ok_or_else(unknown)?;
@@ -334,54 +329,4 @@ pub(super) async fn output(session: &Session, id: &str) -> Result<RunTraceSpanOu
             cause: error.cause.map(|cause: Payload| AnyJson(json(&cause))),
         }),
     })
-}
-
-fn output_id(output: &OutputRef) -> String {
-    let run = output.run;
-    let text = match &output.of {
-        OutputOf::Run => format!("[\"{run}\"]"),
-        OutputOf::Step(step) => {
-            let mut text = format!("[\"{run}\",").into_bytes();
-            canonical::write_string(&mut text, step.as_str());
-            text.push(b']');
-            String::from_utf8_lossy(&text).into_owned()
-        }
-        OutputOf::Attempt { job, generation } => format!("[\"{run}\",{job},{generation}]"),
-    };
-    URL_SAFE_NO_PAD.encode(text)
-}
-
-fn of_output_id(id: &str) -> Option<OutputRef> {
-    let text = URL_SAFE_NO_PAD.decode(id).ok()?;
-    let read = |run: &str, of: OutputOf| Some(OutputRef { run: run.parse::<RunId>().ok()?, of });
-    if let Ok((run, job, generation)) = serde_json::from_slice::<(String, u64, u32)>(&text) {
-        return read(&run, OutputOf::Attempt { job, generation });
-    }
-    if let Ok((run, step)) = serde_json::from_slice::<(String, String)>(&text) {
-        return read(&run, OutputOf::Step(step.as_str().into()));
-    }
-    let (run,) = serde_json::from_slice::<(String,)>(&text).ok()?;
-    read(&run, OutputOf::Run)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_output_is_found_again_by_its_id() {
-        let run: RunId = "01M85QG3Q1DH641JJ6C83V6CS8".parse().unwrap();
-        for of in [
-            OutputOf::Run,
-            OutputOf::Step("98bf98df193bcce7c3362c5a1d5a2f0c3a4a8e8c".into()),
-            OutputOf::Step("\"a\\b".into()),
-            OutputOf::Attempt { job: u64::MAX, generation: 3 },
-        ] {
-            let named = OutputRef { run, of };
-            assert_eq!(of_output_id(&output_id(&named)), Some(named));
-        }
-        for id in ["", "!", "e30", &URL_SAFE_NO_PAD.encode("[\"x\"]")] {
-            assert_eq!(of_output_id(id), None, "{id}");
-        }
-    }
 }

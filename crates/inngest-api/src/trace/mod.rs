@@ -4,8 +4,6 @@
 //! that was tried for them; [`tree()`] and [`legacy()`] show these in the two shapes that clients know. [`output()`]
 //! tells what a span took in and gave out. All but the first are pure.
 
-#![allow(dead_code, unused_imports, reason = "read by GraphQL, REST v2 and MCP, which are under way")]
-
 mod info;
 mod legacy;
 mod metadata;
@@ -29,7 +27,7 @@ use inngest_state::{Metadata, StoreError};
 
 use crate::Api;
 pub(crate) use legacy::legacy;
-pub(crate) use names::{OutputRefError, trace_id};
+pub(crate) use names::trace_id;
 pub(crate) use output::output;
 pub(crate) use tree::tree;
 
@@ -235,19 +233,6 @@ impl Span {
 }
 
 impl SpanStatus {
-    /// Its name in GraphQL.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "QUEUED",
-            Self::Running => "RUNNING",
-            Self::Waiting => "WAITING",
-            Self::Completed => "COMPLETED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Skipped => "SKIPPED",
-        }
-    }
-
     const fn of_run(status: RunStatus) -> Self {
         match status {
             RunStatus::Scheduled => Self::Queued,

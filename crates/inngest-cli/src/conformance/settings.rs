@@ -40,7 +40,7 @@ const OPTIONS: [Setting; 10] = [
     ("timeout", "/timeout", "TIME", "A case that takes longer has failed. [default: 4m]"),
     ("sdk-url", "/sdk/url", "URL", "Where the app with the functions of the suites is served."),
     ("introspect-path", "/sdk/introspect_path", "PATH", "Where the app tells about itself, if not at its URL."),
-    ("dev-url", "/dev/url", "URL", "The server. [default: http://127.0.0.1:8288]"),
+    ("dev-url", "/dev/url", "URL", "The server. [default: http://127.0.0.1:8288] [env: INNGEST_BASE_URL]"),
     ("api-url", "/dev/api_url", "URL", "Its API, if that is elsewhere."),
     ("event-url", "/dev/event_url", "URL", "Its event API, if that is elsewhere."),
     ("event-key", "/dev/event_key", "KEY", "Event key of the server. [default: test]"),
@@ -89,7 +89,8 @@ impl Settings {
         };
         let url = |name: &str| text(name).map(|url| url.trim_end_matches('/').to_owned());
         let key = text("signing-key").filter(|key| !key.is_empty()).map(|key| SigningKey::parse(&key)).transpose();
-        let dev_url = url("dev-url").unwrap_or_else(|| DEV_URL.to_owned());
+        let from_environment = || std::env::var("INNGEST_BASE_URL").ok().filter(|url| !url.is_empty());
+        let dev_url = url("dev-url").or_else(from_environment).unwrap_or_else(|| DEV_URL.to_owned());
         let format = flags::text(matches, "report-format").or_else(|| file.pointer("/report/format")?.as_str());
         let is_json = matches.get_one("json").copied().unwrap_or(false);
         Ok(Self {

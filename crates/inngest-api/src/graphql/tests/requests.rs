@@ -174,7 +174,7 @@ async fn what_is_not_there_is_told_in_the_words_that_clients_know() {
         ("{ app(id: \"7\") { id } }", "invalid UUID length: 1", "invalid_argument", Value::Null),
         (
             "{ runTraceSpanOutputByID(outputID: \"!\") { data } }",
-            "error parsing span identifier: not an outputID of this server",
+            "error parsing span identifier: Invalid symbol 33, offset 0.; pass the outputID of a span as it is",
             "invalid_argument",
             Value::Null,
         ),

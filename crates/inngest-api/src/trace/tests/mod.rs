@@ -281,7 +281,7 @@ fn render(span: &Span) -> String {
 
 fn line(out: &mut String, span: &Span, depth: usize) {
     let time = |name: &str, at: Option<Millis>| at.map(|at| format!(" {name}{}", at.0 - QUEUED)).unwrap_or_default();
-    let _ = write!(out, "{}{} {}", "  ".repeat(depth), span.name, span.status.as_str());
+    let _ = write!(out, "{}{} {}", "  ".repeat(depth), span.name, status(span.status));
     if let Some(op) = span.op {
         let _ = write!(out, " {}", op.as_str());
     }
@@ -349,4 +349,9 @@ fn event_detail(until: i64, expression: Option<&str>) -> StepDetail {
 
 fn invoke_detail(until: i64, run: Option<RunId>) -> StepDetail {
     StepDetail::Invoke { function: "shop-callee".into(), event: event_id(7), run, until: at(until) }
+}
+
+/// How the specification writes a status.
+fn status(status: super::SpanStatus) -> String {
+    format!("{status:?}").to_uppercase()
 }
