@@ -146,11 +146,14 @@ impl Operation {
         }
     }
 
-    /// With the members of `P` as parameters: of the path if it names them, else of the query.
+    /// With the members of `P` as parameters: of the path if it names them, else of the query, by name.
     pub(crate) fn parameters<P: JsonSchema>(mut self) -> Self {
-        let of_path = |name: &str| self.path.split('/').any(|segment| segment == format!("{{{name}}}"));
-        let place = |name: &str| if of_path(name) { Place::Path } else { Place::Query };
-        self.parameters = members(&inline::<P>(), place);
+        let in_path = |name: &str| self.path.split('/').position(|segment| segment == format!("{{{name}}}"));
+        let place = |name: &str| if in_path(name).is_some() { Place::Path } else { Place::Query };
+        let mut parameters = members(&inline::<P>(), place);
+        // Those of the path as they come in it, then the others.
+        parameters.sort_by_key(|parameter| in_path(&parameter.name).unwrap_or(usize::MAX));
+        self.parameters = parameters;
         self
     }
 
