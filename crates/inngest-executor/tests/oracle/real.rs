@@ -127,7 +127,8 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         // The thread of an earlier process gives the directory free a moment after its last answer.
         let store = loop {
-            match SqliteStore::open(&sqlite::Options::new(dir), Arc::clone(&clock)) {
+            let options = sqlite::Options { has_onlookers: false, ..sqlite::Options::new(dir) };
+            match SqliteStore::open(&options, Arc::clone(&clock)) {
                 Ok(store) => break store,
                 Err(StoreError::Locked(_)) => tokio::task::yield_now().await,
                 Err(error) => panic!("the store does not open: {error}"),
