@@ -93,10 +93,10 @@ impl FunctionRun {
         }
         let Some(output) = runs::output(&self.0) else { return Ok(None) };
         // What is no SDK's reply is text, which is stored as a JSON string and told as it came.
-        if self.0.status == RunStatus::Completed && output.starts_with(b"\"") {
+        if output.starts_with(b"\"") {
             let view = Session::of(ctx).trace(self.0.id).await?;
             let last = view.as_ref().and_then(|view| view.trace.last_call.as_ref()?.response.as_ref());
-            if last.is_some_and(|reply| !reply.headers.names("X-Inngest-Sdk")) {
+            if last.is_some_and(|reply| reply.status < 300 && !reply.headers.names("X-Inngest-Sdk")) {
                 return Ok(serde_json::from_slice(&output).ok());
             }
         }
