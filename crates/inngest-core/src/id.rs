@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sha1::{Digest as _, Sha1};
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -144,6 +145,16 @@ impl FunctionId {
 pub struct StepId(pub Arc<str>);
 
 impl StepId {
+    /// The id that SDKs send for a step of the user's id, which is used for the `index`-th time, from 0.
+    #[must_use]
+    pub fn hashed(id: &str, index: u64) -> Self {
+        let hash = match index {
+            0 => Sha1::digest(id),
+            _ => Sha1::digest(format!("{id}:{index}")),
+        };
+        Self(hex::encode(hash).into())
+    }
+
     /// The text as the SDK sent it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -244,6 +255,12 @@ impl fmt::Debug for Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_have_the_ids_that_sdks_send() {
+        assert_eq!(StepId::hashed("a", 0).as_str(), "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8");
+        assert_eq!(StepId::hashed("a", 1), StepId::hashed("a:1", 0));
+    }
     use crate::{SystemClock, SystemEntropy};
 
     #[test]

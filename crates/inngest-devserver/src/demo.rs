@@ -13,9 +13,9 @@ use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
+use inngest_core::StepId;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -162,7 +162,7 @@ fn op(op: &str, name: &str, more: Value) -> Response {
 }
 
 fn step_id(name: &str) -> String {
-    Sha1::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    StepId::hashed(name, 0).to_string()
 }
 
 fn sdk(status: StatusCode, body: &Value) -> Response {

@@ -35,10 +35,16 @@ pub fn call_span(job: JobId, attempt: u32) -> [u8; 8] {
     job.key.wrapping_add(u64::from(attempt)).max(1).to_be_bytes()
 }
 
+/// The id of the trace of a run: 32 hex digits.
+#[must_use]
+pub fn trace_id(run: RunId) -> String {
+    format!("{:032x}", run.0.0)
+}
+
 /// The `traceparent` of a call to an app. Its trace is named after the run.
 pub(crate) fn traceparent(job: JobId, attempt: u32) -> String {
     let span = u64::from_be_bytes(call_span(job, attempt));
-    format!("00-{:032x}-{span:016x}-01", job.run.0.0)
+    format!("00-{}-{span:016x}-01", trace_id(job.run))
 }
 
 /// A span that could be read.

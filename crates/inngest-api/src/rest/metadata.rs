@@ -9,7 +9,6 @@ use inngest_executor::response::metadata::{MetadataError, Reported};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha1::{Digest as _, Sha1};
 
 use super::runs::parse_id;
 use crate::error::ApiError;
@@ -81,16 +80,11 @@ impl Target {
             let of_a_step = step_index.is_some() || step_attempt.is_some() || span_id.is_some();
             return if of_a_step { Err(MetadataError::Shape) } else { Ok(NoteTarget::default()) };
         };
-        let text = match step_index.unwrap_or(0) {
-            0 => id.clone(),
-            index => format!("{id}:{index}"),
-        };
-        let hash: String = Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
         // -1 means the last attempt, as if none were named.
         let attempt = step_attempt.filter(|attempt| *attempt != -1).map(u32::try_from).transpose();
         let span = span_id.as_deref().map(span).transpose()?;
         Ok(NoteTarget {
-            step: Some(StepId::from(hash.as_str())),
+            step: Some(StepId::hashed(id, step_index.unwrap_or(0))),
             attempt: attempt.map_err(|_| MetadataError::Shape)?,
             span,
         })

@@ -26,8 +26,8 @@ use inngest_state::trace::{ResponseHead, StepDetail, UserSpan};
 use inngest_state::{Metadata, StoreError};
 
 use crate::Api;
+pub(crate) use inngest_executor::spans::trace_id;
 pub(crate) use legacy::legacy;
-pub(crate) use names::trace_id;
 pub(crate) use output::output;
 pub(crate) use tree::tree;
 

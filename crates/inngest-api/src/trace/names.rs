@@ -10,11 +10,6 @@ use sha1::{Digest as _, Sha1};
 
 use super::{OutputOf, OutputRef};
 
-/// The id of the trace of a run: 32 hex digits.
-pub(crate) fn trace_id(run: RunId) -> String {
-    format!("{:032x}", u128::from_be_bytes(run.to_bytes()))
-}
-
 /// The id of a span: the same for the same part of the same run, and for no other; 16 hex digits.
 pub(super) fn span_id(run: RunId, part: &[&str]) -> String {
     let mut hash = Sha1::new().chain_update(run.to_bytes());

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use inngest_core::StepId;
 use serde_json::{Value, json};
-use sha1::{Digest as _, Sha1};
 
 use super::recorder::Exchange;
 use super::runner::Session;
@@ -107,7 +107,7 @@ async fn wait_for_event(session: &Session) -> Result<(), String> {
 
 /// The id that an SDK sends for a step.
 fn hash(step: &str) -> String {
-    Sha1::digest(step.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    StepId::hashed(step, 0).to_string()
 }
 
 fn expect(holds: bool, rule: &str, found: &Value) -> Result<(), String> {

@@ -6,7 +6,6 @@ use inngest_executor::response::MetadataReport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha1::{Digest as _, Sha1};
 
 use super::change::OfRun;
 use super::{parse_id, unknown};
@@ -103,7 +102,7 @@ async fn create(
     }
     let mut taken = Vec::with_capacity(scores.len());
     for (score, value) in scores {
-        let step = score.step_id.as_deref().map(|name| StepId::from(hashed(name).as_str()));
+        let step = score.step_id.as_deref().map(|name| StepId::hashed(name, 0));
         api.engine.note(id, step, vec![score.note(&value)]).await?;
         let Score { name, step_id, experiment, .. } = score;
         let experiment = experiment.map(|Object(experiment)| experiment);
@@ -157,9 +156,4 @@ impl Score {
 fn sorted(value: &Value) -> Payload {
     let json = value.to_string();
     Payload::from(canonical::canonicalise(json.as_bytes(), canonical::Numbers::Exact).unwrap_or_default())
-}
-
-/// The id that an SDK sends for a step of this name.
-fn hashed(name: &str) -> String {
-    Sha1::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }
