@@ -12,13 +12,19 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::error::ApiError;
+use crate::operation::JSON;
 use crate::{Api, body};
 
 /// The decoded body of one request.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The types of its bodies.
+pub(crate) const MEDIA: [&str; 2] = [Encoding::Json.content_type(), Encoding::Protobuf.content_type()];
 
 /// How a request and its reply are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +34,12 @@ enum Encoding {
 }
 
 /// `google.rpc.Status`: how OTLP tells errors.
-#[derive(Clone, PartialEq, Message)]
-struct Status {
+#[derive(Clone, PartialEq, Message, Serialize, JsonSchema)]
+pub(crate) struct Refused {
     #[prost(int32, tag = "1")]
+    #[serde(skip)]
     code: i32,
+    /// What is wrong, for people.
     #[prost(string, tag = "2")]
     message: String,
 }
@@ -60,7 +68,7 @@ impl Encoding {
 
     const fn content_type(self) -> &'static str {
         match self {
-            Self::Json => "application/json",
+            Self::Json => JSON,
             Self::Protobuf => "application/x-protobuf",
         }
     }
@@ -89,9 +97,10 @@ impl Encoding {
     }
 
     fn failure(self, message: &str) -> Vec<u8> {
+        let refused = Refused { code: 0, message: message.to_owned() };
         match self {
-            Self::Json => json!({ "message": message }).to_string().into_bytes(),
-            Self::Protobuf => Status { code: 0, message: message.to_owned() }.encode_to_vec(),
+            Self::Json => json!(refused).to_string().into_bytes(),
+            Self::Protobuf => refused.encode_to_vec(),
         }
     }
 }
@@ -136,7 +145,7 @@ mod tests {
         let reply = ExportTraceServiceResponse::decode(&*protobuf.success(2)).unwrap();
         assert_eq!(reply.partial_success.map(|partial| partial.rejected_spans), Some(2));
         assert_eq!(json.failure("Invalid payload"), br#"{"message":"Invalid payload"}"#);
-        assert_eq!(Status::decode(&*protobuf.failure("no")).unwrap().message, "no");
+        assert_eq!(Refused::decode(&*protobuf.failure("no")).unwrap().message, "no");
     }
 
     #[test]

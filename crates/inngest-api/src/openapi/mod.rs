@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::Contract;
 use serde_json::{Map, Value, json};
 
-use crate::operation::{Availability, Operation, Parameter, Place, generator, without_null};
+use crate::operation::{Availability, JSON, Operation, Parameter, Place, generator, without_null};
 
 pub(crate) use page::page;
 
@@ -65,7 +65,7 @@ fn describe(operation: &Operation, has_null: bool, read: &mut SchemaGenerator, w
         let mut described = json!({ "description": reply.description });
         // What nothing is an instance of is the schema of no body.
         if *schema.as_value() != Value::Bool(false) {
-            described["content"] = json!({ "application/json": { "schema": schema } });
+            described["content"] = content(operation, &schema);
         }
         (status.to_string(), described)
     });
@@ -86,7 +86,7 @@ fn describe(operation: &Operation, has_null: bool, read: &mut SchemaGenerator, w
         if !has_null {
             without_null(&mut schema);
         }
-        let content = json!({ "application/json": { "schema": schema } });
+        let content = content(operation, &schema);
         described["requestBody"] = json!({ "required": body.is_required, "content": content });
     }
     if operation.is_open {
@@ -96,6 +96,12 @@ fn describe(operation: &Operation, has_null: bool, read: &mut SchemaGenerator, w
         described["x-cloud-only"] = true.into();
     }
     described
+}
+
+/// A body in each of its types; only that of JSON has a schema.
+fn content(operation: &Operation, schema: &schemars::Schema) -> Value {
+    let described = |media| if media == JSON { json!({ "schema": schema }) } else { json!({}) };
+    operation.media.iter().map(|media| ((*media).to_owned(), described(*media))).collect()
 }
 
 fn parameter(parameter: &Parameter) -> Value {

@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use schema::{generator, inline, without_null};
 
+/// The type of most bodies.
+pub(crate) const JSON: &str = "application/json";
+
 /// Adds the schema of a type to a document.
 type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
 
@@ -33,7 +36,9 @@ pub struct Operation {
     pub description: &'static str,
     /// What its path, its query and its headers may say.
     pub parameters: Vec<Parameter>,
-    /// The body of a request, JSON.
+    /// The types of its bodies, of requests and of replies.
+    pub media: &'static [&'static str],
+    /// The body of a request.
     pub body: Option<Body>,
     /// The bodies of replies, by status.
     pub replies: BTreeMap<u16, Reply>,
@@ -137,6 +142,7 @@ impl Operation {
             summary,
             description: "",
             parameters: Vec::new(),
+            media: &[JSON],
             body: None,
             replies: BTreeMap::new(),
             cli: None,

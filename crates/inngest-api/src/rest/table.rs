@@ -191,6 +191,20 @@ impl Row {
         self
     }
 
+    /// Errors in a form of their own.
+    fn refused<E: JsonSchema>(mut self, statuses: &[u16], description: &'static str) -> Self {
+        for status in statuses {
+            self.operation = self.operation.reply::<E>(*status, description);
+        }
+        self
+    }
+
+    /// Bodies of other types than JSON.
+    fn media(mut self, media: &'static [&'static str]) -> Self {
+        self.operation.media = media;
+        self
+    }
+
     fn bad(self) -> Self {
         self.error(400, "The request says what it cannot.")
     }
@@ -215,21 +229,18 @@ pub(super) fn rows() -> Vec<Row> {
 const CURSOR: &str = "Of the last page: `page.cursor`.";
 
 fn of_events() -> Vec<Row> {
-    let mut sent = elsewhere("SendEvents", Method::POST, "/e/{key}", "Sends events, and starts what they trigger")
+    let refused = [400, 401, 408, 413, 415, 503];
+    let sent = elsewhere("SendEvents", Method::POST, "/e/{key}", "Sends events, and starts what they trigger")
         .describe("All of them are stored, and on disk, when the reply says so; or none is. `[..]` sends several.")
         .open()
         .body::<Events>()
+        .refused::<EventIds>(&refused, "None of them is stored.")
         .reply::<EventIds>("They are stored.");
-    let mut taken =
+    let taken =
         row("SendEventsSigned", Method::POST, "/v1/events", "As `/e/{key}`, with a signing key", crate::events::post)
             .body::<Events>()
+            .refused::<EventIds>(&refused, "None of them is stored.")
             .reply::<EventIds>("They are stored.");
-    for operation in [&mut sent.operation, &mut taken.operation] {
-        for status in [400, 401, 408, 413, 415, 503] {
-            let described = operation.clone().reply::<EventIds>(status, "None of them is stored.");
-            *operation = described;
-        }
-    }
     vec![
         sent,
         row("ListEvents", Method::GET, "/v1/events", "Events, newest first", events::list)
@@ -318,8 +329,10 @@ fn of_runs() -> Vec<Row> {
         .error(409, "The call does not count any more.")
         .reply::<Nothing>("They are stored."),
         row("ExportSpans", Method::POST, "/v1/traces/userland", "Spans of the user's own code", userland::take)
-            .describe("OTLP over HTTP, as JSON or protobuf.")
+            .describe("OTLP over HTTP. The reply has the type of the request; one without a type is protobuf.")
             .body::<Map<String, Value>>()
+            .media(&userland::MEDIA)
+            .refused::<userland::Refused>(&[400, 408, 413, 415, 503], "None of them is stored.")
             .reply::<Map<String, Value>>("They are stored, but for those that are counted as rejected."),
     ]
 }
