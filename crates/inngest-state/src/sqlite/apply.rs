@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use inngest_core::{EventId, Millis, RunId, RunStatus};
 use inngest_queue::{JobId, QueueItem, Resolution};
-use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::admission::{Admissions, Counts};
 use super::counters::{CountedRun, Counters};
@@ -38,16 +38,16 @@ pub(super) struct Statements<'c> {
     pub(super) put_event: Statement<'c>,
     pub(super) put_run: Statement<'c>,
     start_run: Statement<'c>,
-    counted_run: Statement<'c>,
     step_exists: Statement<'c>,
     record_step: Statement<'c>,
     record_attempt: Statement<'c>,
     put_job: Statement<'c>,
     group_job: Statement<'c>,
     remove_job: Statement<'c>,
-    remove_jobs: Statement<'c>,
+    job_keys: Statement<'c>,
     other_job: Statement<'c>,
-    pub(super) resume: Statement<'c>,
+    job: Statement<'c>,
+    resume: Statement<'c>,
     move_job: Statement<'c>,
     finish_run: Statement<'c>,
     put_headers: Statement<'c>,
@@ -93,10 +93,8 @@ impl<'c> Statements<'c> {
             put_run: sql("INSERT INTO runs (id, function_id, status, event_ids, event_name, correlation_id) \
                  VALUES (?1,?2,?3,?4,?5,?6)")?,
             start_run: sql(
-                "UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1 AND started_at IS NULL AND status = ?4 \
-                 RETURNING function_id, event_name",
+                "UPDATE runs SET status = ?2, started_at = ?3 WHERE id = ?1 AND started_at IS NULL AND status = ?4",
             )?,
-            counted_run: sql(&format!("SELECT {} FROM runs WHERE id = ?1", CountedRun::COLUMNS))?,
             step_exists: sql("SELECT 1 FROM steps WHERE run_id = ?1 AND step_id = ?2")?,
             record_step: sql(
                 "INSERT OR IGNORE INTO steps (run_id, step_id, seq, op, name, failed, attempt, queued_at, \
@@ -111,20 +109,16 @@ impl<'c> Statements<'c> {
             put_job: sql(&put_job)?,
             group_job: sql("SELECT 1 FROM jobs WHERE run_id = ?1 AND plan_group = ?2 LIMIT 1")?,
             remove_job: sql("DELETE FROM jobs WHERE run_id = ?1 AND key = ?2")?,
-            remove_jobs: sql("DELETE FROM jobs WHERE run_id = ?1 RETURNING key")?,
+            job_keys: sql("SELECT key FROM jobs WHERE run_id = ?1")?,
             other_job: sql(&format!(
                 "SELECT 1 FROM jobs WHERE run_id = ?1 AND key <> ?2 AND kind NOT IN ({DEADLINES}) LIMIT 1"
             ))?,
-            resume: sql(&format!(
-                "UPDATE jobs SET resolution = ?3, due = ?4, timer = NULL, generation = generation + 1 \
-                 WHERE run_id = ?1 AND key = ?2 AND resolution IS NULL RETURNING {}",
-                codec::JOB_COLUMNS
-            ))?,
-            move_job: sql(&format!(
-                "UPDATE jobs SET due = ?3, timer = ?4, generation = generation + 1 \
-                 WHERE run_id = ?1 AND key = ?2 RETURNING {}",
-                codec::JOB_COLUMNS
-            ))?,
+            job: sql(&format!("SELECT {} FROM jobs WHERE run_id = ?1 AND key = ?2", codec::JOB_COLUMNS))?,
+            resume: sql("UPDATE jobs SET resolution = ?3, due = ?4, timer = NULL, generation = generation + 1 \
+                 WHERE run_id = ?1 AND key = ?2 AND resolution IS NULL")?,
+            move_job: sql(
+                "UPDATE jobs SET due = ?3, timer = ?4, generation = generation + 1 WHERE run_id = ?1 AND key = ?2",
+            )?,
             waits: Waits::prepare(connection)?,
             admissions: Admissions::prepare(connection)?,
             gatherings: Gatherings::prepare(connection)?,
@@ -266,8 +260,9 @@ impl<'c> Statements<'c> {
     fn start_run(&mut self, run: RunId, at: Millis, job: Option<JobId>) -> rusqlite::Result<()> {
         let (before, after) = (RunStatus::Scheduled, RunStatus::Running);
         let parameters = params![run.to_bytes(), after as u8, at.0, before as u8];
-        let new = |row: &Row<'_>| Ok(CountedRun::new(codec::function_id(row, 0)?, row.get_ref(1)?.as_str()?));
-        if let Some(scheduled) = self.start_run.query_row(parameters, new).optional()? {
+        if let Some(scheduled) = self.counters.run(run)?
+            && self.start_run.execute(parameters)? == 1
+        {
             let running = CountedRun { status: after, started_at: Some(at), ..scheduled };
             self.counters.change_run(run, scheduled, running);
         }
@@ -389,8 +384,31 @@ impl<'c> Statements<'c> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let parameters = params![job.run.to_bytes(), job.key.cast_signed(), due.0, timer(due, now)];
-        committed.jobs.extend(self.move_job.query_row(parameters, codec::job).optional()?);
+        if self.move_job.execute(parameters)? == 1 {
+            committed.jobs.push(self.job(job)?);
+        }
         Ok(())
+    }
+
+    /// Ends the wait of a job, unless it has ended already.
+    pub(super) fn resume(
+        &mut self,
+        job: JobId,
+        resolution: &Resolution,
+        now: Millis,
+        committed: &mut Committed,
+    ) -> rusqlite::Result<()> {
+        let resolution = codec::resolution_bytes(resolution);
+        if self.resume.execute(params![job.run.to_bytes(), job.key.cast_signed(), resolution, now.0])? == 1 {
+            committed.jobs.push(self.job(job)?);
+        }
+        Ok(())
+    }
+
+    /// A job that is there. (`UPDATE .. RETURNING` would make a table of its own for what it returns, which costs
+    /// several times this.)
+    fn job(&mut self, job: JobId) -> rusqlite::Result<QueueItem> {
+        self.job.query_row(params![job.run.to_bytes(), job.key.cast_signed()], codec::job)
     }
 
     pub(super) fn remove_job(&mut self, job: JobId) -> rusqlite::Result<bool> {
@@ -405,9 +423,7 @@ impl<'c> Statements<'c> {
         committed: &mut Committed,
     ) -> rusqlite::Result<()> {
         let run = finish.run;
-        let Some(before) = self.counted_run.query_row([run.to_bytes()], CountedRun::read).optional()? else {
-            return Ok(());
-        };
+        let Some(before) = self.counters.run(run)? else { return Ok(()) };
         let started_at = before.started_at.or(finish.started_at);
         let after = CountedRun { status: finish.status, started_at, ended_at: Some(finish.ended_at), ..before };
         self.counters.change_run(run, before, after);
@@ -433,9 +449,10 @@ impl<'c> Statements<'c> {
         if let Some((job, due)) = self.singletons.ended(run)? {
             self.move_job(job, due, now, committed)?;
         }
-        let mut rows = self.remove_jobs.query([run.to_bytes()])?;
-        while let Some(row) = rows.next()? {
-            let job = JobId { run, key: row.get::<_, i64>(0)?.cast_unsigned() };
+        let keys = self.job_keys.query_map([run.to_bytes()], |row| row.get::<_, i64>(0))?;
+        for key in keys.collect::<rusqlite::Result<Vec<_>>>()? {
+            let job = JobId { run, key: key.cast_unsigned() };
+            self.remove_job(job)?;
             // The caller's own job is settled by the caller.
             if !require.iter().any(|requirement| matches!(requirement, Requirement::Generation(own, _) if *own == job))
             {

@@ -5,7 +5,7 @@ use inngest_core::{Millis, RunStatus};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension as _, params, params_from_iter};
 
-use super::counters::{ALL_EXTERNAL, DAY_MS, HOUR_MS, STATUSES, day_bucket, hour_bucket, time_code};
+use super::counters::{ALL_EXTERNAL, Changes, DAY_MS, HOUR_MS, RunKey, STATUSES, day_bucket, hour_bucket, time_code};
 use super::lists::{Source, function_value, id_range, id_value, narrow, statuses};
 use super::query::Query;
 use super::read::Reader;
@@ -50,6 +50,36 @@ impl Parts {
         }
         parts
     }
+
+    /// Whether an hour is summed up.
+    fn contain(&self, hour: i64) -> bool {
+        [hour, day_bucket(hour)].iter().any(|bucket| self.buckets.binary_search(bucket).is_ok())
+    }
+
+    fn noted_runs(&self, noted: &Changes, time: RunTime, filter: &RunFilter) -> i64 {
+        let wanted = statuses(filter);
+        let fits = |key: &&RunKey| {
+            key.time == time_code(time)
+                && filter.functions.as_ref().is_none_or(|functions| functions.contains(&key.function))
+                && filter.deferred.is_none_or(|deferred| deferred == key.deferred)
+                && self.contain(key.bucket)
+        };
+        let of_statuses = |counts: &[i64; STATUSES.len()]| -> i64 {
+            counts.iter().zip(STATUSES).filter(|(_, status)| wanted.contains(status)).map(|(count, _)| count).sum()
+        };
+        noted.runs.iter().filter(|(key, _)| fits(key)).map(|(_, counts)| of_statuses(counts)).sum()
+    }
+
+    /// Those of a name, or all that are or are not the server's own.
+    fn noted_events(&self, noted: &Changes, name: &str) -> i64 {
+        let fits = |noted: &str| match name {
+            ALL_EXTERNAL => !noted.starts_with(INTERNAL_PREFIX),
+            INTERNAL_PREFIX => noted.starts_with(INTERNAL_PREFIX),
+            name => noted == name,
+        };
+        let events = noted.events.iter().filter(|((hour, name), _)| fits(name) && self.contain(*hour));
+        events.map(|(_, count)| count).sum()
+    }
 }
 
 impl Reader<'_> {
@@ -82,9 +112,11 @@ impl Reader<'_> {
     /// Counts the runs of an interval of one time.
     fn count_by(&self, time: RunTime, filter: &RunFilter) -> Result<u64, StoreError> {
         let Some(last) = self.last(time)? else { return Ok(0) };
-        let Some(span) = self.span("run_counts", filter.time(time), last)? else { return Ok(0) };
+        let noted = Changes::noted(self.db)?;
+        let first = noted.runs.keys().map(|key| key.bucket).min();
+        let Some(span) = self.span("run_counts", first, filter.time(time), last)? else { return Ok(0) };
         let parts = Parts::of(span, last);
-        let mut count = self.in_buckets(&parts.buckets, time, filter)?;
+        let mut count = self.in_buckets(&parts.buckets, time, filter)? + parts.noted_runs(&noted, time, filter);
         for (spans, sign) in [(&parts.more, 1), (&parts.less, -1)] {
             for (from, to) in spans {
                 let between = Between { after: Some(Millis(*from)), before: Some(Millis(*to - 1)) };
@@ -173,22 +205,23 @@ impl Reader<'_> {
     }
 
     /// The part of an interval in which there is something; after `last` there is nothing, so that it ends with a day.
-    fn span(&self, counts: &str, between: Between, last: i64) -> Result<Option<Span>, StoreError> {
+    /// `noted` is the first hour of what is noted.
+    fn span(&self, counts: &str, noted: Option<i64>, between: Between, last: i64) -> Result<Option<Span>, StoreError> {
         let sql = format!("SELECT bucket FROM {counts} ORDER BY bucket LIMIT 1");
         let first = self.db.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
-        let Some(first) = first else { return Ok(None) };
+        let Some(first) = first.into_iter().chain(noted).min() else { return Ok(None) };
         let end = last.max(0) - last.max(0) % DAY_MS + DAY_MS;
         let from = between.after.map_or(0, |at| at.0).max(first / 25 * DAY_MS);
         let to = between.before.map_or(end, |at| if at.0 >= last { end } else { at.0 + 1 });
         Ok((from < to).then_some((from, to)))
     }
 
-    /// About how many runs there are in an interval of one time, by what is counted of whole hours.
+    /// About how many runs there are in an interval of one time, by what is summed up of whole hours.
     fn roughly(&self, time: RunTime, between: Between, filter: &RunFilter) -> Result<f64, StoreError> {
         let Some(last) = self.last(time)? else { return Ok(0.0) };
         let after = between.after.map(|at| Millis(at.0 - at.0.rem_euclid(HOUR_MS)));
         let before = between.before.map(|at| Millis(at.0 - at.0.rem_euclid(HOUR_MS) + HOUR_MS - 1));
-        let Some(span) = self.span("run_counts", Between { after, before }, last)? else { return Ok(0.0) };
+        let Some(span) = self.span("run_counts", None, Between { after, before }, last)? else { return Ok(0.0) };
         Ok(self.in_buckets(&Parts::of(span, last).buckets, time, filter)? as f64)
     }
 
@@ -255,13 +288,15 @@ impl Reader<'_> {
         }
         let between = Between { after: filter.received_after, before: filter.received_before };
         let Some(last) = self.last_id("events")? else { return Ok(0) };
-        let Some(span) = self.span("event_counts", between, last)? else { return Ok(0) };
+        let noted = Changes::noted(self.db)?;
+        let first = noted.events.keys().map(|(hour, _)| *hour).min();
+        let Some(span) = self.span("event_counts", first, between, last)? else { return Ok(0) };
         let parts = Parts::of(span, last);
         let mut count = 0;
         let mut counted = self.db.prepare_cached("SELECT events FROM event_counts WHERE bucket = ?1 AND name = ?2")?;
         for name in names {
             let of_name = |bucket| counted.query_row(params![bucket, name], |row| row.get(0)).optional();
-            count += self.sum("event_counts", &parts.buckets, of_name)?;
+            count += self.sum("event_counts", &parts.buckets, of_name)? + parts.noted_events(&noted, name);
             for (spans, sign) in [(&parts.more, 1), (&parts.less, -1)] {
                 for span in spans {
                     count += sign * self.count_event_rows(name, *span)?;

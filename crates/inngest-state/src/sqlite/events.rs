@@ -5,7 +5,7 @@ use inngest_core::{Event, EventId, FunctionId, Millis, RunId, RunStatus};
 use inngest_queue::admission::{AFTER_ANOTHER, Start};
 use inngest_queue::flow::Skip;
 use inngest_queue::{Gathering, JobId, JobKind, QueueItem, Resolution};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::apply::{Progress, Statements};
 use super::codec;
@@ -217,20 +217,6 @@ impl Statements<'_> {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Makes a waiting job due with what it waits for.
-    pub(super) fn resume(
-        &mut self,
-        job: JobId,
-        resolution: &Resolution,
-        now: Millis,
-        committed: &mut Committed,
-    ) -> rusqlite::Result<()> {
-        let resolution = codec::resolution_bytes(resolution);
-        let parameters = params![job.run.to_bytes(), job.key.cast_signed(), resolution, now.0];
-        committed.jobs.extend(self.resume.query_row(parameters, codec::job).optional()?);
         Ok(())
     }
 }

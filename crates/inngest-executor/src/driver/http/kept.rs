@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use inngest_state::trace::Headers;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::gateway::{capitalised, is_credential};
 
-/// Sets of headers that are shared; when there are more, all are forgotten.
+/// Sets of headers that are shared, and names that are known; when there are more, all are forgotten.
 const SETS_MAX: usize = 256;
+const NAMES_MAX: usize = 1024;
 /// One value in bytes; the rest is cut off.
 const VALUE_BYTES_MAX: usize = 1024;
 /// Names and values of one reply in bytes; what is beyond is left out.
@@ -47,44 +48,88 @@ const OF_ONE_REPLY: [&str; 18] = [
 const NAMES_OF_A_REPLY: [&str; 7] =
     ["cf-ray", "request-id", "requestid", "trace-id", "trace-context", "vercel-id", "cf-id"];
 
+/// What becomes of a header, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    LeftOut,
+    KeptOfErrors,
+    Hidden,
+    Kept,
+}
+
+impl Fate {
+    fn of(name: &str) -> Self {
+        match name {
+            name if OF_ONE_REPLY.contains(&name) => Self::LeftOut,
+            name if is_credential(name) => Self::Hidden,
+            name if NAMES_OF_A_REPLY.iter().any(|part| name.contains(part)) => Self::KeptOfErrors,
+            _ => Self::Kept,
+        }
+    }
+
+    /// What is kept of a value.
+    fn value(self, failed: bool, value: &HeaderValue) -> Option<&[u8]> {
+        match self {
+            Self::LeftOut => None,
+            Self::KeptOfErrors => failed.then(|| value.as_bytes()),
+            Self::Hidden => Some(HIDDEN.as_bytes()),
+            Self::Kept => Some(value.as_bytes()),
+        }
+    }
+}
+
 /// The headers of earlier replies.
 #[derive(Default)]
 pub(super) struct Kept {
     hasher: RandomState,
-    sets: RwLock<HashMap<u64, Arc<Headers>>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    fates: HashMap<HeaderName, Fate>,
+    sets: HashMap<u64, Arc<Headers>>,
 }
 
 impl Kept {
     /// What is kept of these.
     pub(super) fn of(&self, status: StatusCode, headers: &HeaderMap) -> Arc<Headers> {
+        let failed = status.is_client_error() || status.is_server_error();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let fate = |name: &HeaderName| known.fates.get(name).copied().unwrap_or_else(|| Fate::of(name.as_str()));
+        let kept = || {
+            let kept = |(name, value)| Some((HeaderName::as_str(name), fate(name).value(failed, value)?));
+            headers.iter().filter_map(kept)
+        };
         let mut hasher = self.hasher.build_hasher();
-        for (name, value) in kept(status, headers) {
-            (name, value).hash(&mut hasher);
+        for header in kept() {
+            header.hash(&mut hasher);
         }
         let key = hasher.finish();
-        if let Some(known) = self.sets.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = known.sets.get(&key) {
             return Arc::clone(known);
         }
-        let made = Arc::new(render(kept(status, headers)));
-        let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
-        if sets.len() >= SETS_MAX {
-            sets.clear();
-        }
-        Arc::clone(sets.entry(key).or_insert(made))
+        let made = Arc::new(render(kept()));
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.learn(headers);
+        Arc::clone(known.sets.entry(key).or_insert(made))
     }
 }
 
-/// Lower-case names, and values without what is secret.
-fn kept(status: StatusCode, headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    let failed = status.is_client_error() || status.is_server_error();
-    headers.iter().filter_map(move |(name, value)| {
-        let name = name.as_str();
-        let of_one_reply = || !failed && NAMES_OF_A_REPLY.iter().any(|part| name.contains(part));
-        if OF_ONE_REPLY.contains(&name) || of_one_reply() {
-            return None;
+impl Known {
+    /// Makes room for a set more, and remembers the fates of these.
+    fn learn(&mut self, headers: &HeaderMap) {
+        if self.sets.len() >= SETS_MAX {
+            self.sets.clear();
         }
-        Some((name, if is_credential(name) { HIDDEN.as_bytes() } else { value.as_bytes() }))
-    })
+        for name in headers.keys() {
+            if self.fates.len() >= NAMES_MAX {
+                self.fates.clear();
+            }
+            self.fates.entry(name.clone()).or_insert_with(|| Fate::of(name.as_str()));
+        }
+    }
 }
 
 fn render<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Headers {
@@ -109,8 +154,6 @@ fn render<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>) -> Headers {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -184,11 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_forgotten_when_there_are_too_many() {
+    fn sets_and_names_are_forgotten_when_there_are_too_many() {
         let kept = Kept::default();
-        for index in 0..=SETS_MAX {
-            kept.of(StatusCode::OK, &headers(&[("x-a", &index.to_string())]));
+        for index in 0..=NAMES_MAX {
+            let name = HeaderName::try_from(format!("x-{index}")).unwrap();
+            kept.of(StatusCode::OK, &HeaderMap::from_iter([(name, HeaderValue::from_static("a"))]));
         }
-        assert!(kept.sets.read().unwrap().len() <= SETS_MAX);
+        let known = kept.known.read().unwrap();
+        assert!(known.sets.len() <= SETS_MAX && known.fates.len() <= NAMES_MAX);
     }
 }

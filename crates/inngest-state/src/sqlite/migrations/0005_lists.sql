@@ -35,3 +35,10 @@ CREATE TABLE event_counts (
     events INTEGER NOT NULL,
     PRIMARY KEY (bucket, name)
 ) STRICT, WITHOUT ROWID;
+
+-- By how much counts change that are not summed up yet: a row a batch. JSON: a list of `[hour, time, function, deferred, columns of
+-- run_counts]`, the id of the function in halves, and a list of `[hour, name of events, number]`.
+CREATE TABLE count_changes (
+    id      INTEGER NOT NULL PRIMARY KEY,
+    changes BLOB    NOT NULL
+) STRICT;
