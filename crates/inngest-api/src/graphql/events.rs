@@ -131,7 +131,7 @@ impl EventsConnection {
         let filter = EventFilter { cursor: None, ..self.filter.clone() };
         let count = match &self.search {
             None => session.history().count_events(filter).await?,
-            Some(search) => search.count_events(session, filter).await?,
+            Some(search) => search.count(session, filter).await?,
         };
         Ok(i64::try_from(count).unwrap_or(i64::MAX))
     }
@@ -170,7 +170,7 @@ impl EventsConnection {
             None => session.history().events(wanted.clone()).await?,
             Some(search) => {
                 search.narrow_events(&mut wanted);
-                search.events(session, wanted.clone()).await?
+                search.find(session, wanted.clone(), limit + 1).await?
             }
         };
         let has_next = events.len() > limit;

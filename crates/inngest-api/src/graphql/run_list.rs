@@ -120,7 +120,7 @@ impl RunsV2Connection {
         let filter = RunFilter { cursor: None, ..self.filter.clone() };
         let count = match &self.search {
             None => session.history().count_runs(filter).await?,
-            Some(search) => search.count_runs(session, filter).await?,
+            Some(search) => search.count(session, filter).await?,
         };
         Ok(i64::try_from(count).unwrap_or(i64::MAX))
     }
@@ -149,7 +149,8 @@ impl RunsV2Connection {
             None => session.history().runs(wanted.clone()).await?,
             Some(search) => {
                 search.narrow_runs(session, &mut wanted).await?;
-                search.runs(session, wanted.clone()).await?
+                let found = search.find(session, wanted.clone(), wanted.limit).await?;
+                found.into_iter().map(|(run, _)| run).collect()
             }
         };
         let has_next = runs.len() > limit;

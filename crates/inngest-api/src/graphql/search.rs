@@ -3,9 +3,10 @@
 //! What an expression asks of names is looked up; the rest is evaluated on what is left, newest first, page by page,
 //! until there is enough or the budget is used up. Then the response says so (`extensions.truncated`).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use inngest_core::{Payload, RunStatus};
+use inngest_core::{EventId, RunStatus};
 use inngest_expr::event as content;
 use inngest_expr::expression::{Expression, Roots};
 use inngest_state::history::{EventFilter, EventRecord, RunFilter, RunRecord, RunTime};
@@ -104,22 +105,21 @@ impl Search {
         }
     }
 
-    /// The first runs that fit.
-    pub(super) async fn runs(&self, session: &Session, filter: RunFilter) -> Result<Vec<RunRecord>> {
-        let wanted = filter.limit;
+    /// The first rows that fit, as many as are wanted.
+    pub(super) async fn find<R: Rows>(&self, session: &Session, rows: R, wanted: usize) -> Result<Vec<R::Row>> {
         let mut found = Vec::new();
-        self.each_run(session, filter, |run| {
-            found.push(run);
+        self.each(session, rows, |row| {
+            found.push(row);
             found.len() < wanted
         })
         .await?;
         Ok(found)
     }
 
-    /// How many runs fit, as far as the budget goes.
-    pub(super) async fn count_runs(&self, session: &Session, filter: RunFilter) -> Result<u64> {
+    /// How many rows fit, as far as the budget goes.
+    pub(super) async fn count<R: Rows>(&self, session: &Session, rows: R) -> Result<u64> {
         let mut count = 0;
-        self.each_run(session, filter, |_| {
+        self.each(session, rows, |_| {
             count += 1;
             true
         })
@@ -127,105 +127,19 @@ impl Search {
         Ok(count)
     }
 
-    async fn each_run(
+    async fn each<R: Rows>(
         &self,
         session: &Session,
-        mut filter: RunFilter,
-        mut take: impl FnMut(RunRecord) -> bool,
+        mut rows: R,
+        mut take: impl FnMut(R::Row) -> bool + Send,
     ) -> Result<()> {
-        filter.limit = PAGE;
         let mut looked_at = 0;
         loop {
-            let page = session.history().runs(filter.clone()).await?;
+            let page = rows.next(session).await?;
             let is_last = page.len() < PAGE;
-            let Some(last) = page.last() else { return Ok(()) };
-            filter.cursor = last.time(filter.order).map(|at| (at, last.id));
             looked_at += page.len();
-            let first_events: Vec<_> = page.iter().filter_map(|run| run.event_ids.first().copied()).collect();
-            let mut events = session.history().event_records(first_events).await?;
-            events.sort_by_key(|record| record.event.id);
-            for run in page {
-                let event = run.event_ids.first().and_then(|id| {
-                    events.binary_search_by_key(id, |record| record.event.id).ok().map(|index| &events[index])
-                });
-                if self.fits_run(session, &run, event).await? && !take(run) {
-                    return Ok(());
-                }
-            }
-            if is_last {
-                return Ok(());
-            }
-            if looked_at >= SEARCH_ROWS_MAX || Instant::now() >= self.until {
-                session.truncate();
-                return Ok(());
-            }
-        }
-    }
-
-    async fn fits_run(&self, session: &Session, run: &RunRecord, event: Option<&EventRecord>) -> Result<bool> {
-        let function = session.function(run.function).await.ok();
-        let app = match &function {
-            Some(function) => session.app(function.app).await.ok(),
-            None => None,
-        };
-        let output = output(run);
-        let failed = run.status == RunStatus::Failed;
-        let ended = run.ended_at.unwrap_or_else(|| session.now());
-        let duration = run.started_at.map(|started| ended.0 - started.0);
-        let roots = json!({
-            "event": event.map(of_event),
-            "output": if failed { Value::Null } else { output.as_ref().map(of_output).unwrap_or_default() },
-            "error": if failed { output.as_ref().map(of_output).unwrap_or_default() } else { Value::Null },
-            "run": { "id": run.id.to_string(), "status": FunctionRunStatus::text(run.status) },
-            "function": { "slug": function.as_ref().map(|function| &*function.slug), "name": function.as_ref().map(|function| &*function.name) },
-            "app": { "name": app.as_ref().map(|app| &*app.name) },
-            "duration_ms": duration,
-        });
-        Ok(self.fits(session, &roots))
-    }
-
-    /// The first events that fit.
-    pub(super) async fn events(&self, session: &Session, filter: EventFilter) -> Result<Vec<EventRecord>> {
-        let wanted = filter.limit;
-        let mut found = Vec::new();
-        self.each_event(session, filter, |event| {
-            found.push(event);
-            found.len() < wanted
-        })
-        .await?;
-        Ok(found)
-    }
-
-    /// How many events fit, as far as the budget goes.
-    pub(super) async fn count_events(&self, session: &Session, filter: EventFilter) -> Result<u64> {
-        let mut count = 0;
-        self.each_event(session, filter, |_| {
-            count += 1;
-            true
-        })
-        .await?;
-        Ok(count)
-    }
-
-    async fn each_event(
-        &self,
-        session: &Session,
-        mut filter: EventFilter,
-        mut take: impl FnMut(EventRecord) -> bool,
-    ) -> Result<()> {
-        if filter.limit == 0 {
-            return Ok(());
-        }
-        filter.limit = PAGE;
-        let mut looked_at = 0;
-        loop {
-            let page = session.history().events(filter.clone()).await?;
-            let is_last = page.len() < PAGE;
-            filter.cursor = page.last().map(|record| record.event.id);
-            looked_at += page.len();
-            for record in page {
-                let fits = self.fits(session, &json!({ "event": of_event(&record) }));
-                if fits && !take(record) {
+            for row in page {
+                if self.fits(session, &R::roots(session, &row).await) && !take(row) {
                     return Ok(());
                 }
             }
@@ -246,12 +160,79 @@ impl Search {
     }
 }
 
-fn of_event(record: &EventRecord) -> Value {
-    content::parse(&record.body).unwrap_or_default()
+/// Rows that are searched, as a filter describes them.
+pub(super) trait Rows: Send {
+    /// One of them, with what is needed to look at it.
+    type Row: Send + Sync;
+
+    /// The next page.
+    fn next(&mut self, session: &Session) -> impl Future<Output = Result<Vec<Self::Row>>> + Send;
+
+    /// What expressions see of a row.
+    fn roots(session: &Session, row: &Self::Row) -> impl Future<Output = Value> + Send;
 }
 
-fn of_output(output: &Payload) -> Value {
-    content::parse(output).unwrap_or_default()
+impl Rows for RunFilter {
+    /// A run, and the first of its events.
+    type Row = (RunRecord, Option<EventRecord>);
+
+    async fn next(&mut self, session: &Session) -> Result<Vec<Self::Row>> {
+        self.limit = PAGE;
+        let page = session.history().runs(self.clone()).await?;
+        self.cursor = page.last().and_then(|last| Some((last.time(self.order)?, last.id)));
+        let first_events = page.iter().filter_map(|run| run.event_ids.first().copied()).collect();
+        let events = session.history().event_records(first_events).await?;
+        let events: HashMap<EventId, EventRecord> =
+            events.into_iter().map(|record| (record.event.id, record)).collect();
+        let with_event = |run: RunRecord| {
+            let event = run.event_ids.first().and_then(|id| events.get(id)).cloned();
+            (run, event)
+        };
+        Ok(page.into_iter().map(with_event).collect())
+    }
+
+    async fn roots(session: &Session, (run, event): &Self::Row) -> Value {
+        let function = session.function(run.function).await.ok();
+        let app = match &function {
+            Some(function) => session.app(function.app).await.ok(),
+            None => None,
+        };
+        let gave = output(run).as_deref().map(parsed).unwrap_or_default();
+        let (output, error) = if run.status == RunStatus::Failed { (Value::Null, gave) } else { (gave, Value::Null) };
+        let ended = run.ended_at.unwrap_or_else(|| session.now());
+        json!({
+            "event": event.as_ref().map(|record| parsed(&record.body)),
+            "output": output,
+            "error": error,
+            "run": { "id": run.id.to_string(), "status": FunctionRunStatus::text(run.status) },
+            "function": { "slug": function.as_ref().map(|function| &*function.slug), "name": function.as_ref().map(|function| &*function.name) },
+            "app": { "name": app.as_ref().map(|app| &*app.name) },
+            "duration_ms": run.started_at.map(|started| ended.0 - started.0),
+        })
+    }
+}
+
+impl Rows for EventFilter {
+    type Row = EventRecord;
+
+    async fn next(&mut self, session: &Session) -> Result<Vec<EventRecord>> {
+        // See `narrow_events`.
+        if self.limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.limit = PAGE;
+        let page = session.history().events(self.clone()).await?;
+        self.cursor = page.last().map(|record| record.event.id);
+        Ok(page)
+    }
+
+    async fn roots(_: &Session, record: &EventRecord) -> Value {
+        json!({ "event": parsed(&record.body) })
+    }
+}
+
+fn parsed(json: &[u8]) -> Value {
+    content::parse(json).unwrap_or_default()
 }
 
 #[cfg(test)]
