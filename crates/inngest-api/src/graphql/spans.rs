@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Enum, Object, SimpleObject};
 use inngest_core::{Payload, StepId};
+use inngest_state::history::RunRecord;
 use inngest_state::trace::{ResponseHead, UserSpan};
 use uuid::Uuid;
 
@@ -122,140 +123,177 @@ impl From<&UserSpan> for UserlandSpan {
     }
 }
 
-/// A span of a trace, with those below it.
+/// A span of a trace. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct RunTraceSpan {
+    trace: Arc<Trace>,
+    index: usize,
+}
+
+/// The spans of a run, parents before their children.
+struct Trace {
     view: Arc<RunView>,
+    spans: Vec<Placed>,
+}
+
+/// A span, and where those below it are.
+struct Placed {
     span: Span,
-    children: Vec<RunTraceSpan>,
+    children: Vec<usize>,
 }
 
 impl RunTraceSpan {
-    pub(super) fn of(view: &Arc<RunView>, mut span: Span) -> Self {
-        let children = std::mem::take(&mut span.children).into_iter().map(|child| Self::of(view, child)).collect();
-        Self { view: Arc::clone(view), span, children }
+    /// The root of a trace.
+    pub(super) fn of(view: &Arc<RunView>, root: Span) -> Self {
+        let mut spans = Vec::new();
+        let index = place(root, &mut spans);
+        Self { trace: Arc::new(Trace { view: Arc::clone(view), spans }), index }
+    }
+
+    fn at(&self, index: usize) -> Self {
+        Self { trace: Arc::clone(&self.trace), index }
+    }
+
+    fn run_of(&self) -> &RunRecord {
+        &self.trace.view.run
+    }
+
+    fn span(&self) -> &Span {
+        &self.trace.spans[self.index].span
     }
 }
 
-/// A span of a trace, with those below it.
+/// Puts a span and those below it behind the others.
+fn place(mut span: Span, spans: &mut Vec<Placed>) -> usize {
+    let index = spans.len();
+    let below = std::mem::take(&mut span.children);
+    spans.push(Placed { span, children: Vec::new() });
+    let children = below.into_iter().map(|child| place(child, spans)).collect();
+    spans[index].children = children;
+    index
+}
+
+/// A span of a trace.
 #[Object]
 impl RunTraceSpan {
     #[graphql(name = "appID")]
     async fn app_id(&self) -> UuidText {
-        UuidText(self.view.function.as_ref().map_or_else(Uuid::nil, |function| function.app.0))
+        UuidText(self.trace.view.function.as_ref().map_or_else(Uuid::nil, |function| function.app.0))
     }
 
     #[graphql(name = "functionID")]
     async fn function_id(&self) -> UuidText {
-        UuidText(self.view.run.function.0)
+        UuidText(self.run_of().function.0)
     }
 
     #[graphql(name = "runID")]
     async fn run_id(&self) -> UlidText {
-        self.view.run.id.into()
+        self.run_of().id.into()
     }
 
     async fn run(&self) -> FunctionRun {
-        FunctionRun(self.view.run.clone())
+        FunctionRun(self.run_of().clone())
     }
 
     #[graphql(name = "spanID")]
     async fn span_id(&self) -> &str {
-        &self.span.id
+        &self.span().id
     }
 
     #[graphql(name = "traceID")]
     async fn trace_id(&self) -> String {
-        trace_id(self.view.run.id)
+        trace_id(self.run_of().id)
     }
 
     #[graphql(name = "groupID")]
     async fn group_id(&self) -> Option<String> {
-        self.span.group.map(|job| job.to_string())
+        self.span().group.map(|job| job.to_string())
     }
 
     async fn name(&self) -> &str {
-        &self.span.name
+        &self.span().name
     }
 
     async fn status(&self) -> RunTraceSpanStatus {
-        self.span.status.into()
+        self.span().status.into()
     }
 
     async fn attempts(&self) -> Option<i64> {
-        self.span.attempts.map(i64::from)
+        self.span().attempts.map(i64::from)
     }
 
     async fn duration(&self) -> Option<i64> {
-        self.span.duration
+        self.span().duration
     }
 
     #[graphql(name = "outputID")]
     async fn output_id(&self) -> Option<String> {
-        self.span.output.as_ref().map(OutputRef::to_text)
+        self.span().output.as_ref().map(OutputRef::to_text)
     }
 
     async fn queued_at(&self) -> Time {
-        self.span.queued_at.into()
+        self.span().queued_at.into()
     }
 
     async fn scheduled_at(&self) -> Option<Time> {
-        self.span.scheduled_at.map(Time::from)
+        self.span().scheduled_at.map(Time::from)
     }
 
     async fn started_at(&self) -> Option<Time> {
-        match &self.span.user {
+        match &self.span().user {
             Some(user) => Some(Time::of_nanos(user.started_ns)),
-            None => self.span.started_at.map(Time::from),
+            None => self.span().started_at.map(Time::from),
         }
     }
 
     async fn ended_at(&self) -> Option<Time> {
-        match &self.span.user {
+        match &self.span().user {
             Some(user) => Some(Time::of_nanos(user.ended_ns)),
-            None => self.span.ended_at.map(Time::from),
+            None => self.span().ended_at.map(Time::from),
         }
     }
 
-    async fn children_spans(&self) -> &[RunTraceSpan] {
-        &self.children
+    async fn children_spans(&self) -> Vec<RunTraceSpan> {
+        self.trace.spans[self.index].children.iter().map(|child| self.at(*child)).collect()
     }
 
     async fn step_op(&self) -> Option<StepOp> {
-        self.span.op.map(StepOp::from)
+        self.span().op.map(StepOp::from)
     }
 
     #[graphql(name = "stepID")]
     async fn step_id(&self) -> Option<&str> {
-        self.span.step.as_ref().map(StepId::as_str)
+        self.span().step.as_ref().map(StepId::as_str)
     }
 
     async fn step_info(&self) -> Option<StepInfo> {
-        self.span.info.clone().map(StepInfo::from)
+        self.span().info.clone().map(StepInfo::from)
     }
 
     async fn step_type(&self) -> &str {
-        self.span.step_type
+        self.span().step_type
     }
 
     async fn is_root(&self) -> bool {
-        self.span.is_root
+        self.span().is_root
     }
 
     #[graphql(name = "parentSpanID")]
     async fn parent_span_id(&self) -> Option<&str> {
-        self.span.parent.as_deref()
+        self.span().parent.as_deref()
     }
 
     async fn parent_span(&self) -> Option<RunTraceSpan> {
-        None
+        let parent = self.span().parent.as_deref()?;
+        self.trace.spans.iter().position(|placed| placed.span.id == parent).map(|index| self.at(index))
     }
 
     async fn is_userland(&self) -> bool {
-        self.span.user.is_some()
+        self.span().user.is_some()
     }
 
     async fn userland_span(&self) -> Option<UserlandSpan> {
-        self.span.user.as_deref().map(UserlandSpan::from)
+        self.span().user.as_deref().map(UserlandSpan::from)
     }
 
     #[graphql(name = "debugRunID")]
@@ -273,16 +311,16 @@ impl RunTraceSpan {
     }
 
     async fn skip_reason(&self) -> Option<&str> {
-        self.span.skip.as_ref().map(|skip| skip.reason)
+        self.span().skip.as_ref().map(|skip| skip.reason)
     }
 
     #[graphql(name = "skipExistingRunID")]
     async fn skip_existing_run_id(&self) -> Option<String> {
-        self.span.skip.as_ref()?.existing.map(|run| run.to_string())
+        self.span().skip.as_ref()?.existing.map(|run| run.to_string())
     }
 
     async fn metadata(&self) -> Vec<SpanMetadata> {
-        let shown = self.span.metadata.iter().map(|note| SpanMetadata {
+        let shown = self.span().metadata.iter().map(|note| SpanMetadata {
             scope: MetadataScope((*note.scope).into()),
             kind: MetadataKind((*note.kind).into()),
             values: MetadataValues(note.values.clone().into()),
@@ -292,7 +330,7 @@ impl RunTraceSpan {
     }
 
     async fn response(&self) -> Option<RunTraceSpanResponseInfo> {
-        self.span.response.as_ref().map(RunTraceSpanResponseInfo::from)
+        self.span().response.as_ref().map(RunTraceSpanResponseInfo::from)
     }
 }
 
