@@ -9,6 +9,7 @@ mod declared;
 mod events;
 mod functions;
 mod history;
+mod limits;
 mod live;
 mod mutation;
 mod problem;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, InputObject, Object};
+use http::uri::Authority;
 use inngest_core::{AppId, Payload, RunId, RunStatus, canonical, sessions};
 use inngest_executor::apps::normalise_url;
 use inngest_executor::engine::{Cancelled, FromStep, InvokeError, RerunError};
@@ -135,7 +136,10 @@ fn url(text: &str) -> Result<String> {
     let text = text.trim();
     let url = normalise_url(&if text.contains("://") { text.to_owned() } else { format!("http://{text}") });
     let is_usable = url.parse::<http::Uri>().is_ok_and(|url| {
-        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+        // What is written behind the host must be a port.
+        let is_whole = |place: &Authority| place.port().is_some() || place.as_str().ends_with(place.host());
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.authority().is_some_and(|place| !place.host().is_empty() && is_whole(place))
     });
     if is_usable { Ok(url) } else { Err(Problem::InvalidArgument(format!("not an http or https URL: {text:?}"))) }
 }

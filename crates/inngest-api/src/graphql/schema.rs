@@ -10,6 +10,7 @@ use async_graphql::{
     Value,
 };
 
+use super::limits::Meter;
 use super::mutation::Mutation;
 use super::query::Query;
 use super::{declared, scalars};
@@ -43,6 +44,7 @@ pub(super) fn build() -> Gql {
         .register_input_type::<declared::ActionVersionQuery>()
         .register_input_type::<declared::FunctionRunsQuery>()
         .directive(Defer)
+        .extension(Meter)
         .limit_depth(DEPTH_MAX)
         .limit_complexity(COMPLEXITY_MAX)
         .disable_suggestions()

@@ -1,7 +1,7 @@
 //! What is read in the course of one request: each thing once, and many of a kind together.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::Context;
@@ -12,6 +12,7 @@ use inngest_state::StoreError;
 use inngest_state::history::{DeferRecord, EventRecord, History, RunRecord};
 use tokio::sync::OnceCell;
 
+use super::limits::ANSWER_BYTES_MAX;
 use super::problem::{Problem, Result};
 use crate::Api;
 use crate::trace::{self, RunView};
@@ -24,6 +25,8 @@ pub(super) struct Session {
     all: OnceCell<Definitions>,
     traces: Mutex<HashMap<RunId, Arc<OnceCell<Trace>>>>,
     truncated: AtomicBool,
+    /// Length of the answer so far.
+    spent: AtomicUsize,
 }
 
 /// What a trace is made of, if there is such a run.
@@ -42,6 +45,7 @@ impl Session {
             all: OnceCell::new(),
             traces: Mutex::default(),
             truncated: AtomicBool::new(false),
+            spent: AtomicUsize::new(0),
             api,
         }
     }
@@ -71,6 +75,11 @@ impl Session {
 
     pub(super) fn is_truncated(&self) -> bool {
         self.truncated.load(Ordering::Relaxed)
+    }
+
+    /// Counts what becomes part of the answer, and tells whether it may.
+    pub(super) fn spend(&self, bytes: usize) -> bool {
+        self.spent.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= ANSWER_BYTES_MAX
     }
 
     async fn all(&self) -> Result<&Definitions> {

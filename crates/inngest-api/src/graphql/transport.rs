@@ -11,11 +11,12 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use http::{HeaderMap, Response, header};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
 
 use super::problem::Problem;
 use super::session::Session;
-use super::{GraphQl, live};
+use super::{GraphQl, limits, live};
 use crate::error::raw_json;
 use crate::{Api, body};
 
@@ -24,6 +25,11 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// A request that takes longer is given up.
 const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Errors of one answer; further ones are left out.
+const ERRORS_MAX: usize = 100;
+/// Characters of the message of an error, which may quote the request; the rest is cut off.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 const PARSE_FAILED: &str = "GRAPHQL_PARSE_FAILED";
 const VALIDATION_FAILED: &str = "GRAPHQL_VALIDATION_FAILED";
@@ -38,6 +44,15 @@ pub(super) struct Call {
     operation_name: Option<String>,
     #[serde(default)]
     variables: Variables,
+    #[serde(default)]
+    extensions: Option<Extensions>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Extensions {
+    /// A hash in place of a query that was sent before. None is kept: the client is told to send it whole.
+    persisted_query: Option<IgnoredAny>,
 }
 
 /// A call that can be executed, again and again.
@@ -99,20 +114,22 @@ async fn respond(
 }
 
 fn of_query(query: &str) -> Result<Call, Reply> {
-    let mut call = Call { query: None, operation_name: None, variables: Variables::default() };
+    let mut call = Call { query: None, operation_name: None, variables: Variables::default(), extensions: None };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "query" => call.query = Some(value.into_owned()),
             "operationName" => call.operation_name = Some(value.into_owned()),
-            "variables" if !value.is_empty() => {
-                let read = body::object(value.as_bytes());
-                call.variables =
-                    read.map_err(|error| Reply::refused(400, format!("variables could not be decoded: {error}")))?;
-            }
+            "variables" if !value.is_empty() => call.variables = parameter(&name, &value)?,
+            "extensions" if !value.is_empty() => call.extensions = Some(parameter(&name, &value)?),
             _ => {}
         }
     }
     Ok(call)
+}
+
+fn parameter<T: DeserializeOwned>(name: &str, value: &str) -> Result<T, Reply> {
+    let problem = |error| Reply::refused(400, format!("{name} could not be decoded: {error}"));
+    body::object(value.as_bytes()).map_err(problem)
 }
 
 async fn of_body(headers: &HeaderMap, body: Body) -> Result<Call, Reply> {
@@ -132,9 +149,19 @@ impl Prepared {
         call.operation_name = call.operation_name.filter(|name| !name.is_empty());
         let query = call.query.as_deref().unwrap_or_default();
         if query.trim().is_empty() {
+            if call.extensions.is_some_and(|extensions| extensions.persisted_query.is_some()) {
+                let error = ServerError::new("PersistedQueryNotFound", None);
+                return Err(Reply::failed(200, error, "PERSISTED_QUERY_NOT_FOUND"));
+            }
             return Err(Reply::invalid("no operation provided", None));
         }
-        let document = parse_query(query).map_err(|error| Reply::unprocessable(error.into(), PARSE_FAILED))?;
+        let document = parse_query(query).map_err(|error| Reply::failed(422, error.into(), PARSE_FAILED))?;
+        if limits::selections(&document) > limits::SELECTIONS_MAX {
+            let max = limits::SELECTIONS_MAX;
+            let text =
+                format!("more than {max} fields are asked for, or fragments are nested in circles; ask for less");
+            return Err(Reply::invalid(text, None));
+        }
         let (operation, at) = operation(&document, call.operation_name.as_deref())?;
         match operation.ty {
             OperationType::Subscription => {
@@ -172,10 +199,14 @@ impl Prepared {
         let answer = tokio::time::timeout(TIME_MAX, Box::pin(gql.schema.execute(request))).await;
         let Ok(mut answer) = answer else {
             let text = format!("the request took longer than {} s; ask for less", TIME_MAX.as_secs());
-            return Reply::new(200, text, Some("timeout"), None);
+            return Reply::failed(200, ServerError::new(text, None), "timeout");
         };
+        if !session.spend(0) {
+            return Reply::failed(200, limits::too_long(), "invalid_argument");
+        }
         // What is wrong before anything is executed lies at no path.
         let refused = !answer.errors.is_empty() && answer.errors.iter().all(|error| error.path.is_empty());
+        answer.errors.truncate(ERRORS_MAX);
         for error in &mut answer.errors {
             tell(error, refused);
         }
@@ -218,29 +249,31 @@ fn tell(error: &mut ServerError, refused: bool) {
         }
         "invalid_argument"
     };
+    code_of(error, code);
+}
+
+fn code_of(error: &mut ServerError, code: &str) {
     error.extensions.get_or_insert_default().set("code", code);
+    if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        error.message.truncate(end);
+        error.message.push_str(" ..");
+    }
 }
 
 impl Reply {
-    fn new(status: u16, text: impl Into<String>, code: Option<&str>, at: Option<Pos>) -> Self {
-        let mut error = ServerError::new(text, at);
-        if let Some(code) = code {
-            error.extensions.get_or_insert_default().set("code", code);
-        }
+    fn failed(status: u16, mut error: ServerError, code: &str) -> Self {
+        code_of(&mut error, code);
         Self { status, answer: Box::new(Answer::from_errors(vec![error])), truncated: false }
     }
 
+    /// What cannot even be read as a request.
     pub(super) fn refused(status: u16, text: String) -> Self {
-        Self::new(status, text, None, None)
+        let code = if status == 503 { "unavailable" } else { "invalid_argument" };
+        Self::failed(status, ServerError::new(text, None), code)
     }
 
     fn invalid(text: impl Into<String>, at: Option<Pos>) -> Self {
-        Self::new(422, text, Some(VALIDATION_FAILED), at)
-    }
-
-    fn unprocessable(mut error: ServerError, code: &str) -> Self {
-        error.extensions.get_or_insert_default().set("code", code);
-        Self { status: 422, answer: Box::new(Answer::from_errors(vec![error])), truncated: false }
+        Self::failed(422, ServerError::new(text, at), VALIDATION_FAILED)
     }
 
     pub(super) fn status(&self) -> u16 {

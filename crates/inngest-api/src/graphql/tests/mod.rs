@@ -1,8 +1,10 @@
 //! The schema against what clients know, and requests against a store.
 
+mod hostile;
 mod live;
 mod reads;
 mod requests;
+mod runs;
 mod schema;
 
 use serde_json::{Value, json};

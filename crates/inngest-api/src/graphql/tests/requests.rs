@@ -24,11 +24,11 @@ async fn every_fault_has_its_status_and_form() {
         (&json, r#"{"query":"{apps{id}}","variables":null,"operationName":"","extensions":{}}"#, 200, ""),
         (&json, r#"{"query":"{apps{id}}","variables":{"unknown":1}}"#, 200, ""),
         (&json, r#"{"query":"query a{apps{id}} query b{apps{id}}","operationName":"b"}"#, 200, ""),
-        (&text, r#"{"query":"{apps{id}}"}"#, 400, "-"),
-        (&[], r#"{"query":"{apps{id}}"}"#, 400, "-"),
-        (&json, "{", 400, "-"),
-        (&json, r#"[{"query":"{apps{id}}"}]"#, 400, "-"),
-        (&json, r#"{"query":"{apps{id}}","variables":[]}"#, 400, "-"),
+        (&text, r#"{"query":"{apps{id}}"}"#, 400, "invalid_argument"),
+        (&[], r#"{"query":"{apps{id}}"}"#, 400, "invalid_argument"),
+        (&json, "{", 400, "invalid_argument"),
+        (&json, r#"[{"query":"{apps{id}}"}]"#, 400, "invalid_argument"),
+        (&json, r#"{"query":"{apps{id}}","variables":[]}"#, 400, "invalid_argument"),
         (&json, r#"{"query":"{apps{"}"#, 422, "GRAPHQL_PARSE_FAILED"),
         (&json, r#"{"query":""}"#, 422, "GRAPHQL_VALIDATION_FAILED"),
         (&json, "{}", 422, "GRAPHQL_VALIDATION_FAILED"),
@@ -196,6 +196,12 @@ async fn what_is_not_there_is_told_in_the_words_that_clients_know() {
         (
             "mutation { createApp(input: {url: \"ftp://x\"}) { id } }",
             "not an http or https URL: \"ftp://x\"",
+            "invalid_argument",
+            Value::Null,
+        ),
+        (
+            "mutation { createApp(input: {url: \"localhost:99999/x\"}) { id } }",
+            "not an http or https URL: \"localhost:99999/x\"",
             "invalid_argument",
             Value::Null,
         ),
@@ -383,15 +389,27 @@ async fn functions_tell_their_configuration() {
         "debounce": { "period": "2s", "key": "event.data.d" }, "priority": { "run": "100" },
         "cancel": [{ "event": "t/stop", "if": "async.data.x == event.data.x", "timeout": "1h" }],
     });
+    let url = "http://localhost:3000/api/inngest?fnId=app-single&stepId=step";
+    let twice = json!({ "step": { "id": "step", "name": "step", "runtime": { "type": "http", "url": url }, "retries": { "attempts": 2 } } });
     world
         .register(&[
             ("all", json!({ "event": "t/a", "expression": "event.data.go == true" }), all),
             ("none", json!({ "cron": "0 0 1 1 *" }), json!({})),
+            (
+                "batched",
+                json!({ "event": "t/a" }),
+                json!({ "batchEvents": { "maxSize": 9, "timeout": "5s", "key": "event.data.b" } }),
+            ),
+            (
+                "single",
+                json!({ "event": "t/a" }),
+                json!({ "singleton": { "mode": "cancel", "key": "event.data.s" }, "steps": twice }),
+            ),
             ("all-failure", json!({ "event": "inngest/function.failed" }), json!({})),
         ])
         .await;
     let document = "query($s: String!) { functionBySlug(query: {functionSlug: $s}) { slug concurrency config url failureHandler { slug } triggers { type value condition } app { name method connected functionCount functions { slug } }
-        configuration { cancellations { event timeout condition } retries { value isDefault } priority eventsBatch { maxSize } concurrency { scope limit { value isPlanLimit } key } rateLimit { limit period key } debounce { period key } throttle { burst key limit period } singleton { mode } } } }";
+        configuration { cancellations { event timeout condition } retries { value isDefault } priority eventsBatch { maxSize timeout key } concurrency { scope limit { value isPlanLimit } key } rateLimit { limit period key } debounce { period key } throttle { burst key limit period } singleton { mode key } } } }";
     let mut all = world.ask(document, json!({ "s": "app-all" })).await["functionBySlug"].take();
     assert_eq!(
         all["configuration"],
@@ -411,14 +429,22 @@ async fn functions_tell_their_configuration() {
     assert_eq!(all["triggers"], json!([{ "type": "EVENT", "value": "t/a", "condition": "event.data.go == true" }]));
     assert_eq!(
         all["app"]["functions"],
-        json!([{ "slug": "app-all" }, { "slug": "app-all-failure" }, { "slug": "app-none" }])
+        json!(
+            ["app-all", "app-all-failure", "app-batched", "app-none", "app-single"].map(|slug| json!({ "slug": slug }))
+        )
     );
-    assert_eq!((&all["app"]["functionCount"], &all["app"]["method"]), (&json!(3), &json!("SERVE")));
+    assert_eq!((&all["app"]["functionCount"], &all["app"]["method"]), (&json!(5), &json!("SERVE")));
     let config: Value = serde_json::from_str(all["config"].take().as_str().unwrap()).unwrap();
     assert_eq!(
         (&config["slug"], &config["debounce"]["period"], &config["concurrency"][0]["scope"]),
         (&json!("app-all"), &json!("2s"), &json!("env"))
     );
+    let batched = world.ask(document, json!({ "s": "app-batched" })).await["functionBySlug"].take();
+    let batch = json!({ "maxSize": 9, "timeout": "5s", "key": "event.data.b" });
+    assert_eq!(batched["configuration"]["eventsBatch"], batch);
+    let single = world.ask(document, json!({ "s": "app-single" })).await["functionBySlug"].take();
+    assert_eq!(single["configuration"]["singleton"], json!({ "mode": "CANCEL", "key": "event.data.s" }));
+    assert_eq!(single["configuration"]["retries"], json!({ "value": 2, "isDefault": false }));
     let none = world.ask(document, json!({ "s": "app-none" })).await["functionBySlug"].take();
     assert_eq!(
         none["configuration"]["concurrency"],
