@@ -173,7 +173,7 @@ fn recorded(value: Value, known: &Known) -> Value {
         Value::Array(items) => items.into_iter().map(|item| recorded(item, known)).collect(),
         Value::Object(members) => {
             let member = |(name, value): (String, Value)| match name.as_str() {
-                "cursor" => (name, "$cursor".into()),
+                "cursor" | "startCursor" | "endCursor" if value.is_string() => (name, "$cursor".into()),
                 "durationMs" | "ts" => (name, "$digits".into()),
                 _ => (name, recorded(value, known)),
             };

@@ -1,9 +1,12 @@
 //! GraphQL on a server with apps: runs that end, are searched, run again, and apps that come and go.
 
-use inngest_testkit::{Answer, StubApp, StubFunction, wait_until};
+use inngest_testkit::stub::{op, step_id};
+use inngest_testkit::{Answer, Call, StubApp, StubFunction, wait_until};
 use serde_json::{Value, json};
 
+use crate::contracts::replay;
 use crate::harness::{SOON, World};
+use crate::v1_contracts;
 
 /// The whole answer to a document.
 async fn answer(world: &World, query: &str, variables: Value) -> Value {
@@ -176,4 +179,106 @@ async fn apps_are_made_moved_and_removed() {
         (apps.as_array()?.len() == 1).then_some(())
     });
     gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn graphql_keeps_its_contracts() {
+    let (world, mut known) = v1_contracts::world().await;
+    let other =
+        StubApp::serve("other", vec![StubFunction::new("f", "t/f", |_| Answer::Return(json!(1)))]).await.unwrap();
+    let document = "query($hello: String!, $steps: String!, $fail: String!) {
+        hello: run(runID: $hello) { functionID appID } fail: run(runID: $fail) { trace { outputID } }
+        steps: run(runID: $steps) { trace(preview: true) { outputID childrenSpans { outputID stepID } } } }";
+    let shown =
+        ask(&world, document, json!({ "hello": known["hello"], "steps": known["steps"], "fail": known["fail"] })).await;
+    for (name, at) in [
+        ("hello_id", "/hello/functionID"),
+        ("app_id", "/hello/appID"),
+        ("fail_output", "/fail/trace/outputID"),
+        ("steps_output", "/steps/trace/outputID"),
+        ("step_output", "/steps/trace/childrenSpans/0/outputID"),
+        ("step_id", "/steps/trace/childrenSpans/0/stepID"),
+    ] {
+        known.insert(name, shown.pointer(at).unwrap().as_str().unwrap().to_owned());
+    }
+    known.insert("url", world.app.url.clone());
+    known.insert("other_url", other.url.clone());
+    // Of a run that is not there: {"run":"01M85QRDBHC70063SSP1V76AAN"}.
+    known.insert("unknown_output", "eyJydW4iOiIwMU04NVFSREJIQzcwMDYzU1NQMVY3NkFBTiJ9".to_owned());
+    replay(world.client(), "graphql", &known).await;
+}
+
+/// Defers `later` twice, and ends.
+fn deferring(call: &Call) -> Answer {
+    if call.memo("a").is_some() {
+        return Answer::Return(json!(1));
+    }
+    let defer = |id: &str| {
+        let opts = json!({ "fn_slug": "app-later", "input": { "of": id } });
+        op("DeferAdd", id, json!({ "opts": opts, "userland": { "id": id }, "data": null }))
+    };
+    Answer::Ops(json!([defer("d1"), defer("d2"), op("StepRun", "a", json!({ "data": 1 }))]))
+}
+
+#[tokio::test]
+async fn deferred_runs_are_told_by_those_who_deferred_them_and_the_other_way_round() {
+    let trigger = json!({
+        "event": "inngest/deferred.schedule", "expression": "event.data._inngest.fn_slug == 'app-later'",
+    });
+    let world = World::of(vec![
+        StubFunction::new("parent", "t/parent", deferring),
+        StubFunction::new("later", "x", |_| Answer::Return(json!(1))).triggers(json!([trigger])),
+    ])
+    .await;
+    let parent = world.run("t/parent", json!({})).await["run_id"].clone();
+    let defers = "query($run: String!) { run(runID: $run) { isDeferred
+        defers { hashedDeferID fnSlug status function { slug } runID run { id } } siblingDefers { hashedDeferID runID }
+        deferredFrom { runID function { slug } run { id } } } }";
+    let started = wait_until("two deferred runs", SOON, async || {
+        let run = ask(&world, defers, json!({ "run": parent })).await["run"].take();
+        run["defers"].as_array()?.iter().all(|defer| defer["runID"].is_string()).then_some(run)
+    });
+    let shown = started.await.unwrap();
+    let (first, second) = (&shown["defers"][0]["runID"], &shown["defers"][1]["runID"]);
+    let told = |id: &str, run: &Value| {
+        json!({
+            "hashedDeferID": step_id(id), "fnSlug": "app-later", "status": "SCHEDULED", "function": { "slug": "app-later" },
+            "runID": run, "run": { "id": run },
+        })
+    };
+    let expected = json!({
+        "isDeferred": false, "defers": [told("d1", first), told("d2", second)], "siblingDefers": [], "deferredFrom": [],
+    });
+    assert_eq!(shown, expected);
+    let child = ask(&world, defers, json!({ "run": first })).await["run"].take();
+    let from = json!([{ "runID": parent, "function": { "slug": "app-parent" }, "run": { "id": parent } }]);
+    let sibling = json!([{ "hashedDeferID": step_id("d2"), "runID": second }]);
+    let expected = json!({ "isDeferred": true, "defers": [], "siblingDefers": sibling, "deferredFrom": from });
+    assert_eq!(child, expected);
+    for (deferred, count) in [(json!(true), 2), (json!(false), 1), (Value::Null, 3)] {
+        let filter = json!({ "from": "2020-01-01T00:00:00Z", "isDeferred": deferred });
+        let page = ask(&world, RUNS, json!({ "filter": filter, "order": [] })).await;
+        assert_eq!(page["runs"]["totalCount"], count, "{deferred}");
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_run_tells_its_schedule() {
+    let cron = "* * * * * *";
+    let every = StubFunction::new("every", "x", |_| Answer::Return(json!(1))).triggers(json!([{ "cron": cron }]));
+    let world = World::of(vec![every]).await;
+    let run = world.call("every", 0).await.body["ctx"]["run_id"].clone();
+    let document = "query($run: String!) { run(runID: $run) { cronSchedule eventName isBatch }
+        runTrigger(runID: $run) { eventName IDs payloads timestamp isBatch batchID cron } }";
+    let shown = ask(&world, document, json!({ "run": run })).await;
+    assert_eq!(shown["run"], json!({ "cronSchedule": cron, "eventName": null, "isBatch": false }));
+    let trigger = &shown["runTrigger"];
+    assert_eq!(
+        (&trigger["cron"], &trigger["eventName"], &trigger["batchID"], &trigger["isBatch"]),
+        (&json!(cron), &Value::Null, &Value::Null, &json!(false))
+    );
+    let payload: Value = serde_json::from_str(trigger["payloads"][0].as_str().unwrap()).unwrap();
+    assert_eq!((&payload["name"], &payload["data"]["cron"]), (&json!("inngest/scheduled.timer"), &json!(cron)));
+    assert_eq!(payload["id"], payload["data"]["scheduledAt"]);
+    assert!(payload["ts"].is_i64(), "{payload}");
 }

@@ -26,7 +26,7 @@ fn two_steps(call: &Call) -> Answer {
 }
 
 /// A server with a run of each kind.
-async fn world() -> (World, Known) {
+pub(crate) async fn world() -> (World, Known) {
     let world = World::of(vec![
         StubFunction::new("hello", "c/hello", |_| Answer::Return(json!({ "hi": "bo" }))),
         StubFunction::new("scalar", "c/scalar", |_| Answer::Return(json!(42))),
