@@ -142,6 +142,17 @@ pub enum JobKind {
     Gathered(Gathering),
 }
 
+impl JobKind {
+    /// The step it is about, if it is about one.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepRef> {
+        match self {
+            Self::Step(step) | Self::Sleep(step) | Self::Wait(step, _) | Self::Gateway(step) => Some(step),
+            Self::Start | Self::Discovery | Self::Deadline(_) | Self::Cancel | Self::Gathered(_) => None,
+        }
+    }
+}
+
 /// Why events are gathered before they start a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gathering {
@@ -271,10 +282,7 @@ impl QueueItem {
     /// The step this job is about, if it is about one.
     #[must_use]
     pub fn step(&self) -> Option<&StepRef> {
-        match &self.kind {
-            JobKind::Step(step) | JobKind::Sleep(step) | JobKind::Wait(step, _) | JobKind::Gateway(step) => Some(step),
-            JobKind::Start | JobKind::Discovery | JobKind::Deadline(_) | JobKind::Cancel | JobKind::Gathered(_) => None,
-        }
+        self.kind.step()
     }
 }
 

@@ -109,6 +109,7 @@ async fn one_run(store: &SqliteStore, ids: &Ids, steps: usize) {
         started_at: Some(now),
         ended_at: now,
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     };
     let finished = new_event(ids.event(now), FUNCTION_FINISHED, EventBody::Lifecycle(run), now);

@@ -16,10 +16,10 @@ use inngest_core::{
     App, AppId, Clock, Event, EventId, Function, FunctionId, Ids, Millis, Payload, RunId, RunStatus, StepId,
     SystemEntropy,
 };
-use inngest_queue::{Deadline, JobId, JobKind, QueueItem, StepRef};
+use inngest_queue::{Deadline, JobId, JobKind, QueueItem, StepRef, WaitFor};
 
 use crate::history::{Between, EventFilter, RunFilter};
-use crate::trace::ResponseHead;
+use crate::trace::{CutOff, LastCall, ResponseHead};
 use crate::{
     Admit, AttemptRecord, Change, CommitError, Committed, FinishRun, History, Rejected, Requirement, StepOp,
     StepRecord, Store, StoreError, Transition, When,
@@ -73,6 +73,7 @@ pub async fn exercise<B: Backend>(open: impl FnOnce(Arc<dyn Clock>) -> B) {
     case.a_job_is_replaced_by_a_newer_generation_only().await;
     case.a_job_may_start_its_attempts_anew().await;
     case.the_end_of_a_run_removes_its_jobs().await;
+    case.what_the_end_of_a_run_cuts_off_is_kept().await;
     case.an_ended_run_is_closed().await;
     case.a_run_is_started_once().await;
     case.the_first_call_starts_its_run_once().await;
@@ -259,6 +260,41 @@ impl Case<'_> {
         let record = self.store.run_record(run).await.expect("reads").expect("kept");
         assert_eq!((record.status, record.output), (RunStatus::Completed, Some(Payload::from("1"))));
         assert!(record.ended_at.is_some());
+    }
+
+    async fn what_the_end_of_a_run_cuts_off_is_kept(&self) {
+        let (run, start) = self.run("cut off").await;
+        let planned = self.plan(run, start, 3, &["last", "called", "queued"]).await;
+        let (id, name) = (StepId::from("s"), Arc::from("nap"));
+        let sleep = self.item(JobId::sleep(run, &id), JobKind::Sleep(StepRef { id, name }));
+        let (id, name) = (StepId::from("w"), Arc::from("wait"));
+        let wait = self.item(JobId::wait(run, &id), JobKind::Wait(StepRef { id, name }, WaitFor::Signal));
+        let again = QueueItem { attempt: 2, generation: 3, ..planned[2].clone() };
+        let discovery = self.item(JobId::discovery(run, &["last"]), JobKind::Discovery);
+        let others = [&sleep, &wait, &again, &discovery];
+        self.commit(others.map(|job| Change::PutJob(job.clone(), When::Always)).into()).await;
+        assert_eq!(self.store.trace(run).await.expect("reads").cut_off, [], "as long as the run goes on");
+        let Change::FinishRun(mut end) = finish(run, RunStatus::Cancelled, None, None) else { unreachable!() };
+        end.last_call = Some(LastCall {
+            job: planned[0].id,
+            queued_at: Millis(1),
+            started_at: Millis(2),
+            attempt: 0,
+            response: None,
+        });
+        end.in_flight = vec![(planned[1].id, Millis(12)), (start, Millis(13))];
+        self.fenced(planned[0].id, 1, vec![Change::FinishRun(end)]).await.expect("commits");
+        let trace = self.store.trace(run).await.expect("reads");
+        let cut_off = |job: &QueueItem, called_at: Option<i64>| CutOff {
+            job: job.id.key,
+            kind: job.kind.clone(),
+            queued_at: job.queued_at,
+            called_at: called_at.map(Millis),
+            attempt: job.attempt,
+        };
+        let expected =
+            [cut_off(&planned[1], Some(12)), cut_off(&sleep, None), cut_off(&again, None), cut_off(&wait, None)];
+        assert_eq!(trace.cut_off, expected, "those that are about steps, but for the one it ended with");
     }
 
     async fn a_job_may_start_its_attempts_anew(&self) {
@@ -698,6 +734,7 @@ fn finish(run: RunId, status: RunStatus, output: Option<&str>, error: Option<&st
         started_at: None,
         ended_at: Millis(50),
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     }))
 }

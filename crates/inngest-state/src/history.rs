@@ -8,7 +8,7 @@ use inngest_core::{App, Event, EventId, Function, FunctionId, Millis, Payload, R
 use inngest_queue::flow::Skip;
 use inngest_queue::{Gathering, QueueItem};
 
-use crate::trace::{LastCall, StepDetail, UserSpan};
+use crate::trace::{CutOff, LastCall, StepDetail, UserSpan};
 use crate::{AttemptRecord, Cancellation, Defer, Metadata, StepRecord, StoreError};
 
 /// A stored event and the runs it started.
@@ -255,6 +255,8 @@ pub struct RunTrace {
     pub attempts: Vec<AttemptRecord>,
     /// Jobs that exist now.
     pub jobs: Vec<QueueItem>,
+    /// Steps that had a job when the run ended, in the order in which they were planned. One may be recorded besides.
+    pub cut_off: Vec<CutOff>,
     /// What steps are about, recorded ones and those that are waiting now.
     pub details: Vec<(StepId, StepDetail)>,
     /// Spans of the user's own code, by start.

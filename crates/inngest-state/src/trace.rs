@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inngest_core::{EventId, Millis, Payload, RunId, StepId};
-use inngest_queue::JobId;
+use inngest_queue::{JobId, JobKind};
 
 /// What a step is about, as far as its kind and its value do not tell. Written when the step is first reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,21 @@ pub struct LastCall {
     pub attempt: u32,
     /// What came back, if anything did.
     pub response: Option<ResponseHead>,
+}
+
+/// A step that the end of its run cut off: what its job told of it, which is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    /// Key of the job.
+    pub job: u64,
+    /// What the job did; it is about a step.
+    pub kind: JobKind,
+    /// When the job was made.
+    pub queued_at: Millis,
+    /// When its call to the app began, if one was in flight.
+    pub called_at: Option<Millis>,
+    /// Zero-based attempt that was under way, or next.
+    pub attempt: u32,
 }
 
 /// A span that the user's own code has reported (`POST /v1/traces/userland`).

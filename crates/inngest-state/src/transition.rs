@@ -128,7 +128,8 @@ pub enum Change {
     PutCancellation(Box<Cancellation>),
     /// Removes such a request.
     RemoveCancellation(String),
-    /// Ends a run, and removes all its jobs.
+    /// Ends a run, and removes all its jobs. Of those that are about a step, and are not what it ended with, the trace
+    /// is told.
     FinishRun(Box<FinishRun>),
     /// Adds or replaces an app by id.
     PutApp(Box<App>),
@@ -367,6 +368,8 @@ pub struct FinishRun {
     pub ended_at: Millis,
     /// The call with which it ended, if it ended with one.
     pub last_call: Option<LastCall>,
+    /// Calls of the run that are in flight, and when they began: for the trace, of the steps that its end cuts off.
+    pub in_flight: Vec<(JobId, Millis)>,
     /// `inngest/function.finished`, if it was emitted: what whoever invoked the run is told.
     pub finished: Option<EventId>,
 }

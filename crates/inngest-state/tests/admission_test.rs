@@ -524,6 +524,7 @@ impl World {
             started_at: None,
             ended_at: self.clock.now(),
             last_call: None,
+            in_flight: Vec::new(),
             finished: None,
         };
         let committed = self.commit(Vec::new(), vec![Change::FinishRun(Box::new(finish))]).await;

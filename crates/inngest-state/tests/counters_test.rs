@@ -140,6 +140,7 @@ fn finish(run: RunId, hour: i64, status: u8) -> Change {
         started_at: (hour % 2 == 0).then_some(Millis(hour * HOUR_MS)),
         ended_at: Millis(hour * HOUR_MS + 1),
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     }))
 }

@@ -138,6 +138,7 @@ fn end(run: RunId) -> Change {
         started_at: None,
         ended_at,
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     }))
 }

@@ -242,14 +242,16 @@ impl<'v> Items<'v> {
         }
     }
 
-    /// Steps that go on.
+    /// Steps that go on, and those that the end of the run cut off.
     fn waiting(&mut self) {
-        let view = self.view;
-        for job in &view.trace.jobs {
-            let Some(step) = job.step() else { continue };
-            let detail = view.trace.details.iter().find(|(id, _): &&(StepId, StepDetail)| *id == step.id);
+        let trace = &self.view.trace;
+        let jobs = trace.jobs.iter().map(|job| (job.id.key, &job.kind, job.attempt, job.queued_at));
+        let cut_off = trace.cut_off.iter().map(|step| (step.job, &step.kind, step.attempt, step.queued_at));
+        for (job, kind, attempt, at) in jobs.chain(cut_off) {
+            let Some(step) = kind.step() else { continue };
+            let detail = trace.details.iter().find(|(id, _): &&(StepId, StepDetail)| *id == step.id);
             if let Some((_, detail)) = detail {
-                self.begin(job.id.key, &step.name, job.attempt, job.id.run.timestamp(), Some(detail));
+                self.begin(job, &step.name, attempt, at, Some(detail));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use inngest_core::{Millis, RunStatus, StepId};
 use inngest_queue::{JobId, JobKind, QueueItem, StepRef, WaitFor};
-use inngest_state::trace::{ResponseHead, StepDetail};
+use inngest_state::trace::{CutOff, ResponseHead, StepDetail};
 use inngest_state::{AttemptRecord, StepRecord};
 
 use super::info::info;
@@ -80,7 +80,7 @@ pub(super) fn units(view: &RunView) -> Vec<Unit> {
     }
     let mut steps = known_steps(view);
     let mut of_end = Vec::new();
-    let reported = reported(view, &steps);
+    let reported = reported(&steps);
     let places: HashMap<StepId, usize> =
         steps.iter().enumerate().map(|(place, step)| (step.step.id.clone(), place)).collect();
     for attempt in &view.trace.attempts {
@@ -110,27 +110,26 @@ struct Known<'a> {
 enum Source<'a> {
     Recorded(&'a StepRecord),
     Pending(&'a QueueItem),
+    /// The run ended before it was over.
+    CutOff(&'a CutOff),
     /// Nothing but its failed attempts.
     Attempts,
-    /// It was waiting when the run ended.
-    Detail,
 }
 
 fn known_steps(view: &RunView) -> Vec<Known<'_>> {
-    let RunView { run, trace, .. } = view;
+    let trace = &view.trace;
     let mut jobs: Vec<&QueueItem> = trace.jobs.iter().collect();
     // Which of several planned steps came first is not kept.
     jobs.sort_by_key(|job| (job.queued_at, job.step().map(|step| Arc::clone(&step.name))));
     let recorded = trace.steps.iter().filter(|record| !is_copied(view, record));
     let recorded = recorded.map(|record| (record.step.clone(), Source::Recorded(record)));
     let pending = jobs.into_iter().filter_map(|job| Some((job.step()?.clone(), Source::Pending(job))));
+    let cut_off = trace.cut_off.iter().filter_map(|step| Some((step.kind.step()?.clone(), Source::CutOff(step))));
     let attempted = trace.attempts.iter().filter_map(|attempt| Some((attempt.step.clone()?, Source::Attempts)));
-    let cut_off = trace.details.iter().filter(|_| run.status.is_final());
-    let cut_off = cut_off.map(|(id, detail)| (StepRef { id: id.clone(), name: name_of(detail) }, Source::Detail));
     let details: HashMap<&StepId, &StepDetail> = trace.details.iter().map(|(step, detail)| (step, detail)).collect();
     let mut seen = HashSet::new();
     let mut steps = Vec::new();
-    for (step, from) in recorded.chain(pending).chain(attempted).chain(cut_off) {
+    for (step, from) in recorded.chain(pending).chain(cut_off).chain(attempted) {
         if seen.insert(step.id.clone()) {
             let detail = details.get(&step.id).copied();
             steps.push(Known { step, from, detail, failed: Vec::new() });
@@ -142,18 +141,6 @@ fn known_steps(view: &RunView) -> Vec<Known<'_>> {
 /// Whether a step was not run here, but is known from the run that is run again.
 pub(super) fn is_copied(view: &RunView, record: &StepRecord) -> bool {
     view.run.original_run.is_some() && record.ended_at < view.run.queued_at
-}
-
-/// What is shown as the name of a step that was cut off: its own name is gone with its job.
-fn name_of(detail: &StepDetail) -> Arc<str> {
-    match detail {
-        StepDetail::Run { sdk_type: name }
-        | StepDetail::Event { name, .. }
-        | StepDetail::Signal { name, .. }
-        | StepDetail::Invoke { function: name, .. } => Arc::clone(name),
-        StepDetail::Sleep { .. } => "sleep".into(),
-        StepDetail::Gateway { .. } => "request".into(),
-    }
 }
 
 /// The step that came of the job of a request that failed; `None`: the end of the run, as far as is known.
@@ -181,8 +168,8 @@ fn what_came_of(
 }
 
 /// When steps that have a job of their own were reported, and their places; in order.
-fn reported(view: &RunView, steps: &[Known<'_>]) -> Vec<(Millis, usize)> {
-    let reported = steps.iter().enumerate().filter_map(|(place, step)| Some((step.reported_at(view)?, place)));
+fn reported(steps: &[Known<'_>]) -> Vec<(Millis, usize)> {
+    let reported = steps.iter().enumerate().filter_map(|(place, step)| Some((step.reported_at()?, place)));
     let mut reported: Vec<(Millis, usize)> = reported.collect();
     reported.sort_unstable();
     reported
@@ -190,7 +177,7 @@ fn reported(view: &RunView, steps: &[Known<'_>]) -> Vec<(Millis, usize)> {
 
 impl Known<'_> {
     /// When a step that has a job of its own was reported.
-    fn reported_at(&self, view: &RunView) -> Option<Millis> {
+    fn reported_at(&self) -> Option<Millis> {
         match self.from {
             Source::Recorded(record) => {
                 let (run, id) = (record.run, &record.step.id);
@@ -198,7 +185,7 @@ impl Known<'_> {
                 own.iter().any(|job| job.key == record.job).then_some(record.queued_at)
             }
             Source::Pending(job) => Some(job.queued_at),
-            Source::Detail => Some(cut_off_since(view)),
+            Source::CutOff(step) => Some(step.queued_at),
             Source::Attempts => None,
         }
     }
@@ -209,7 +196,8 @@ impl Known<'_> {
         let op = match from {
             Source::Recorded(record) => SpanOp::of_record(record.op),
             Source::Pending(job) => SpanOp::of_job(&job.kind),
-            Source::Attempts | Source::Detail => SpanOp::of_detail(detail),
+            Source::CutOff(step) => SpanOp::of_job(&step.kind),
+            Source::Attempts => SpanOp::of_detail(detail),
         };
         let record = match from {
             Source::Recorded(record) => Some(record),
@@ -219,23 +207,12 @@ impl Known<'_> {
         let next = match from {
             Source::Recorded(record) => Some(Try::recorded(record, op, tries.last())),
             Source::Pending(job) => Some(Try::pending(view, job, tries.last())),
+            Source::CutOff(step) => Some(Try::of_cut_off(view, step, tries.last())),
             Source::Attempts => Try::next(view, tries.last()),
-            Source::Detail => {
-                let since = cut_off_since(view);
-                Some(Try { started_at: Some(since), ..Try::cut_off(view, since) })
-            }
         };
         tries.extend(next);
         Unit { status: status(&tries), step: Some(Step { step, op, info }), tries }
     }
-}
-
-/// Since when a step was waiting that was cut off: since the last one was over, as far as is known.
-fn cut_off_since(view: &RunView) -> Millis {
-    let run = &view.run;
-    let own = view.trace.steps.iter().filter(|record| !is_copied(view, record));
-    let last = own.map(|record| record.ended_at).max();
-    last.or(run.started_at).unwrap_or(run.queued_at).min(run.ended_at.unwrap_or(view.now))
 }
 
 fn status(tries: &[Try]) -> SpanStatus {
@@ -311,9 +288,6 @@ impl Try {
 
     fn pending(view: &RunView, job: &QueueItem, previous: Option<&Self>) -> Self {
         let (queued_at, _) = after(previous, job.id.key, job.queued_at);
-        if view.run.status.is_final() {
-            return Self { job: job.id.key, ..Self::cut_off(view, queued_at) };
-        }
         let (status, started_at) = match &job.kind {
             JobKind::Wait(_, WaitFor::Invoke) => (SpanStatus::Running, Some(job.queued_at)),
             JobKind::Sleep(_) | JobKind::Wait(..) => (SpanStatus::Waiting, Some(job.queued_at)),
@@ -323,11 +297,6 @@ impl Try {
             _ => (SpanStatus::Queued, None),
         };
         let waits = started_at.is_some();
-        let output = match &job.kind {
-            // What is asked for can be seen before the answer.
-            JobKind::Gateway(step) => Some(OutputOf::Step(step.id.clone())),
-            _ => None,
-        };
         Self {
             status,
             job: job.id.key,
@@ -336,11 +305,26 @@ impl Try {
             scheduled_at: if waits { queued_at } else { job.due.max(queued_at) },
             started_at,
             ended_at: None,
-            output,
+            output: request_of(&job.kind),
             response: None,
             is_call: false,
             is_of_step: job.step().is_some(),
             retry_at: None,
+        }
+    }
+
+    /// What was under way, or to come, at a step when the run ended.
+    fn of_cut_off(view: &RunView, step: &CutOff, previous: Option<&Self>) -> Self {
+        let (queued_at, scheduled_at) = after(previous, step.job, step.queued_at);
+        let started_at = if waits(&step.kind) { Some(step.queued_at) } else { step.called_at };
+        Self {
+            job: step.job,
+            attempt: step.attempt,
+            scheduled_at,
+            started_at,
+            output: request_of(&step.kind),
+            is_of_step: true,
+            ..Self::cut_off(view, queued_at)
         }
     }
 
@@ -399,6 +383,19 @@ impl Try {
             is_of_step: false,
             retry_at: None,
         }
+    }
+}
+
+/// Whether a job only waits: it begins when it is made.
+fn waits(kind: &JobKind) -> bool {
+    matches!(kind, JobKind::Sleep(_) | JobKind::Wait(..))
+}
+
+/// What is asked of others can be seen before the answer.
+fn request_of(kind: &JobKind) -> Option<OutputOf> {
+    match kind {
+        JobKind::Gateway(step) => Some(OutputOf::Step(step.id.clone())),
+        _ => None,
     }
 }
 

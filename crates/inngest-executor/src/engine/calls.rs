@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use inngest_core::{RequestId, RunId};
+use inngest_core::{Millis, RequestId, RunId};
 use inngest_queue::JobId;
 
 /// One dispatch of a job.
@@ -54,6 +54,13 @@ impl Calls {
         let calls = self.lock();
         let call = calls.values().find(|call| call.job == job && call.generation == generation);
         call.map_or(0, |call| call.attempt)
+    }
+
+    /// All calls of a run, and when they began.
+    pub(super) fn of(&self, run: RunId) -> Vec<(JobId, Millis)> {
+        let calls = self.lock();
+        let own = calls.iter().filter(|(_, call)| call.job.run == run);
+        own.map(|(request, call)| (call.job, request.timestamp())).collect()
     }
 
     /// Whether a job is being worked on.

@@ -59,7 +59,9 @@ impl Engine {
             return Ok(if known { Cancelled::AlreadyEnded } else { Cancelled::Unknown });
         };
         let registry = self.registry();
-        let transition = plan::cancel(&run, registry.function(&run.function), &registry, self.ids(), self.ids().now());
+        let function = registry.function(&run.function);
+        let mut transition = plan::cancel(&run, function, &registry, self.ids(), self.ids().now());
+        self.note_calls(&mut transition);
         let transition = Arc::new(transition);
         match self.inner.parts.store.commit(Arc::clone(&transition)).await {
             Ok(committed) => {

@@ -384,15 +384,25 @@ impl Engine {
     async fn commit_of(
         &self,
         item: &QueueItem,
-        transition: Transition,
+        mut transition: Transition,
         stage: watch::Receiver<Stage>,
     ) -> Result<Done, StoreError> {
+        self.note_calls(&mut transition);
         let transition = Arc::new(transition);
         let done = self.commit(Arc::clone(&transition), stage).await?;
         if let Done::Committed(_) = done {
             self.inner.meters.committed(item.function, &self.registry(), &transition);
         }
         Ok(done)
+    }
+
+    /// Tells the end of a run which of its calls are in flight.
+    pub(super) fn note_calls(&self, transition: &mut Transition) {
+        for change in &mut transition.changes {
+            if let Change::FinishRun(finish) = change {
+                finish.in_flight = self.inner.calls.of(finish.run);
+            }
+        }
     }
 
     /// Commits what follows from a job. While the store fails the answer of the app is kept and tried again,

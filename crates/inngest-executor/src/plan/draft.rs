@@ -271,6 +271,7 @@ impl<'a> Draft<'a> {
             started_at: self.first_call(),
             ended_at: planning.now,
             last_call: self.last_call(),
+            in_flight: Vec::new(),
             finished: None,
         };
         let defers = self.defers();

@@ -49,6 +49,7 @@ fn cancelled(
         started_at: None,
         ended_at: now,
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     };
     let mut changes = Vec::with_capacity(3);
@@ -68,6 +69,7 @@ pub fn without_function(run: &RunState, item: &QueueItem, registry: &Registry, i
         started_at: None,
         ended_at: now,
         last_call: None,
+        in_flight: Vec::new(),
         finished: None,
     };
     let mut changes = Vec::with_capacity(3);

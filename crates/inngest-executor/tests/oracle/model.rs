@@ -87,6 +87,8 @@ struct Job {
     due: i64,
     /// When it was made; stays over retries.
     made: i64,
+    /// When the call began that is under way for it.
+    called: Option<i64>,
     attempt: u32,
     generation: u32,
     /// Changes whenever the job does, so that what was planned for its former state is void.
@@ -370,7 +372,7 @@ impl<'s> Model<'s> {
                 let open = self.runs[&run].ended.is_none();
                 if open {
                     self.touch(&run, Touch::Writes);
-                    self.finish(&run, "Cancelled", None, None);
+                    self.finish(&run, None, "Cancelled", None, None);
                 }
                 self.record.lines.push(format!("cancel @{} {run} {open}", self.now));
             }
@@ -389,6 +391,7 @@ impl<'s> Model<'s> {
         let mut again = Vec::new();
         for (label, run) in &mut self.runs {
             for (key, job) in run.jobs.iter_mut().filter(|(_, job)| job.due <= back) {
+                job.called = None;
                 job.generation += 1;
                 self.serial += 1;
                 job.serial = self.serial;
@@ -634,7 +637,7 @@ impl<'s> Model<'s> {
                 let missed = [self.deadline(label, true), self.deadline(label, false)];
                 if missed.into_iter().flatten().any(|at| at <= self.now) {
                     self.touch(label, Touch::Writes);
-                    return self.finish(label, "Cancelled", None, None);
+                    return self.finish(label, None, "Cancelled", None, None);
                 }
                 self.call(label, key, &job);
             }
@@ -669,7 +672,7 @@ impl<'s> Model<'s> {
                     Some(at) if at <= self.now => {
                         self.record.operations += 1;
                         self.touch(label, Touch::Writes);
-                        self.finish(label, "Cancelled", None, None);
+                        self.finish(label, None, "Cancelled", None, None);
                     }
                     Some(at) => self.add(label, key.clone(), at),
                     None => {}
@@ -678,7 +681,7 @@ impl<'s> Model<'s> {
             Key::Cancel => {
                 self.record.operations += 1;
                 self.touch(label, Touch::Writes);
-                self.finish(label, "Cancelled", None, None);
+                self.finish(label, None, "Cancelled", None, None);
             }
         }
     }
@@ -716,6 +719,7 @@ impl<'s> Model<'s> {
             run.started = Some(now);
             run.status = "Running";
         }
+        run.jobs.get_mut(key).expect("due").called = Some(now);
         let mut steps: BTreeMap<String, Value> =
             run.steps.iter().map(|memo| (memo.id.clone(), memo.value.clone())).collect();
         let stack: Vec<String> = run.steps.iter().map(|memo| memo.id.clone()).collect();
@@ -799,7 +803,7 @@ impl<'s> Model<'s> {
         let label = call.run.as_str();
         self.touch(label, Touch::Writes);
         match &said.answer {
-            Answer::Returned(output) => self.finish(label, "Completed", output.clone(), None),
+            Answer::Returned(output) => self.finish(label, Some(&call.job), "Completed", output.clone(), None),
             Answer::Threw { status, name, message } => {
                 let code = if said.no_retry {
                     "NonRetriableError".to_owned()
@@ -858,7 +862,7 @@ impl<'s> Model<'s> {
             for op in ops.iter().filter(at_once).collect::<Vec<_>>() {
                 self.add_op(label, &job, op, begin, &mut Outcome::default());
             }
-            return self.finish(label, "Failed", failure.output, Some(failure.error));
+            return self.finish(label, Some(&call.job), "Failed", failure.output, Some(failure.error));
         }
         // A wait looks back to when the app may have been about to report it.
         let since = if job.attempt == 0 { job.made.max(call.begun - 1_000) } else { call.begun };
@@ -891,7 +895,7 @@ impl<'s> Model<'s> {
         }
         let Outcome { recorded, planned, failure, complete, discover, .. } = outcome;
         if let Some(result) = complete {
-            return self.finish(label, "Completed", Some(result), None);
+            return self.finish(label, Some(&call.job), "Completed", Some(result), None);
         }
         if let Some(failure) = failure {
             return self.attempt_failed(call, job, said, failure);
@@ -1110,10 +1114,13 @@ impl<'s> Model<'s> {
             &plain(&failure.error),
             due,
         ));
-        let Some(due) = due else { return self.finish(label, "Failed", failure.output, Some(failure.error)) };
+        let Some(due) = due else {
+            return self.finish(label, Some(&call.job), "Failed", failure.output, Some(failure.error));
+        };
         self.serial += 1;
         let stack = self.runs[label].steps.len();
-        job = Job { attempt: next, generation: job.generation + 1, due, serial: self.serial, ..job };
+        let generation = job.generation + 1;
+        job = Job { attempt: next, generation, due, serial: self.serial, called: None, ..job };
         if !matches!(call.job, Key::Step(_)) {
             job.stack = stack;
         }
@@ -1122,15 +1129,26 @@ impl<'s> Model<'s> {
         self.later(due, Happening::Due { run: label.to_owned(), job: call.job.clone(), serial });
     }
 
-    /// A run ends, once: everything it has to do is gone, and whom it concerns hears of it.
-    fn finish(&mut self, label: &str, status: &'static str, output: Option<Value>, error: Option<Value>) {
+    /// A run ends, once, be it with the call of a job: everything it has to do is gone, and whom it concerns hears of it.
+    fn finish(
+        &mut self,
+        label: &str,
+        own: Option<&Key>,
+        status: &'static str,
+        output: Option<Value>,
+        error: Option<Value>,
+    ) {
         let now = self.now;
         let run = self.runs.get_mut(label).expect("known");
         run.status = status;
         run.ended = Some(now);
         run.output = output.as_ref().map(plain);
         run.error = error.as_ref().map(plain);
-        run.jobs.clear();
+        for (key, job) in std::mem::take(&mut run.jobs) {
+            if let Some(kind) = key.name().filter(|_| key.step().is_some() && own != Some(&key)) {
+                self.record.lines.push(record::cut_off_line(label, &kind, job.attempt, job.made, job.called));
+            }
+        }
         let slug = slug(run.function);
         let mut data = json!({
             "_inngest": { "status": status },
@@ -1225,6 +1243,7 @@ impl Job {
         Self {
             due,
             made: due,
+            called: None,
             attempt: 0,
             generation: 1,
             serial: 0,

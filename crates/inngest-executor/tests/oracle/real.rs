@@ -363,6 +363,11 @@ impl World {
                 lines.push(record::job_line(label, &kind, at(job.due), job.attempt));
             }
         }
+        for step in &trace.cut_off {
+            let kind = kind(&step.kind).expect("it is about a step");
+            let (made, called) = (at(step.queued_at), step.called_at.map(at));
+            lines.push(record::cut_off_line(label, &kind, step.attempt, made, called));
+        }
     }
 }
 

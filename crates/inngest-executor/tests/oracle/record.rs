@@ -95,6 +95,11 @@ pub(crate) fn job_line(run: &str, kind: &str, due: i64, attempt: u32) -> String 
     format!("job {run} {kind} due {due} attempt {attempt}")
 }
 
+/// A step that the end of its run cut off.
+pub(crate) fn cut_off_line(run: &str, kind: &str, attempt: u32, made: i64, called: Option<i64>) -> String {
+    format!("cut off {run} {kind} attempt {attempt} made @{made} called {called:?}")
+}
+
 pub(crate) fn event_line(label: &str, body: &Value, starts: &[String]) -> String {
     let mut starts = starts.to_vec();
     starts.sort_unstable();

@@ -79,6 +79,7 @@ impl Case<'_> {
                 started_at: (dice.below(2) == 0).then_some(Millis(started)),
                 ended_at: Millis(started + dice.below(300) * MINUTE),
                 last_call: None,
+                in_flight: Vec::new(),
                 finished: None,
             };
             self.commit(vec![Change::FinishRun(Box::new(finish))]).await;

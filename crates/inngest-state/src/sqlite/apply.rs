@@ -44,7 +44,8 @@ pub(super) struct Statements<'c> {
     put_job: Statement<'c>,
     group_job: Statement<'c>,
     remove_job: Statement<'c>,
-    job_keys: Statement<'c>,
+    jobs_of_run: Statement<'c>,
+    put_cut_off: Statement<'c>,
     other_job: Statement<'c>,
     job: Statement<'c>,
     resume: Statement<'c>,
@@ -109,7 +110,10 @@ impl<'c> Statements<'c> {
             put_job: sql(&put_job)?,
             group_job: sql("SELECT 1 FROM jobs WHERE run_id = ?1 AND plan_group = ?2 LIMIT 1")?,
             remove_job: sql("DELETE FROM jobs WHERE run_id = ?1 AND key = ?2")?,
-            job_keys: sql("SELECT key FROM jobs WHERE run_id = ?1")?,
+            jobs_of_run: sql("SELECT key, step_id IS NOT NULL FROM jobs WHERE run_id = ?1")?,
+            put_cut_off: sql("INSERT OR IGNORE INTO cut_off (run_id, job_key, kind, step_id, step_name, queued_at, \
+                 attempt, called_at) SELECT run_id, key, kind, step_id, step_name, queued_at, attempt, ?3 FROM jobs \
+                 WHERE run_id = ?1 AND key = ?2")?,
             other_job: sql(&format!(
                 "SELECT 1 FROM jobs WHERE run_id = ?1 AND key <> ?2 AND kind NOT IN ({DEADLINES}) LIMIT 1"
             ))?,
@@ -449,9 +453,13 @@ impl<'c> Statements<'c> {
         if let Some((job, due)) = self.singletons.ended(run)? {
             self.move_job(job, due, now, committed)?;
         }
-        let keys = self.job_keys.query_map([run.to_bytes()], |row| row.get::<_, i64>(0))?;
-        for key in keys.collect::<rusqlite::Result<Vec<_>>>()? {
+        let jobs = self.jobs_of_run.query_map([run.to_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+        for (key, has_step) in jobs.collect::<rusqlite::Result<Vec<(i64, bool)>>>()? {
             let job = JobId { run, key: key.cast_unsigned() };
+            if has_step && last.is_none_or(|call| call.job != job) {
+                let called_at = finish.in_flight.iter().find(|(call, _)| *call == job).map(|(_, at)| at.0);
+                self.put_cut_off.execute(params![run.to_bytes(), key, called_at])?;
+            }
             self.remove_job(job)?;
             // The caller's own job is settled by the caller.
             if !require.iter().any(|requirement| matches!(requirement, Requirement::Generation(own, _) if *own == job))

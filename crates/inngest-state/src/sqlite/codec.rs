@@ -13,7 +13,7 @@ use uuid::Uuid;
 use inngest_core::event::EventBody;
 
 use crate::run_state::{Defer, DeferStatus};
-use crate::trace::{Headers, LastCall, ResponseHead, StepDetail, UserSpan};
+use crate::trace::{CutOff, Headers, LastCall, ResponseHead, StepDetail, UserSpan};
 use crate::transition::{AttemptRecord, Cancellation, Metadata, StepOp, StepRecord};
 
 pub(super) type Result<T> = rusqlite::Result<T>;
@@ -154,9 +154,9 @@ fn step_ref(row: &Row<'_>, id: usize, name: usize) -> Result<Option<StepRef>> {
     Ok(Some(StepRef { id: StepId::from(id.as_str()), name: row.get::<_, Option<Arc<str>>>(name)?.unwrap_or_default() }))
 }
 
-pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
-    let step = step_ref(row, 4, 5)?;
-    let kind = match (row.get::<_, u8>(3)?, step) {
+/// Columns of what a job does: its kind, and the id and the name of its step.
+fn kind(row: &Row<'_>, first: usize) -> Result<JobKind> {
+    Ok(match (row.get::<_, u8>(first)?, step_ref(row, first + 1, first + 2)?) {
         (1, None) => JobKind::Start,
         (2, None) => JobKind::Discovery,
         (3, Some(step)) => JobKind::Step(step),
@@ -170,12 +170,26 @@ pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
         (11, None) => JobKind::Cancel,
         (12, None) => JobKind::Gathered(Gathering::Debounce),
         (13, None) => JobKind::Gathered(Gathering::Batch),
-        _ => return Err(corrupt(3, "unknown kind of job")),
-    };
+        _ => return Err(corrupt(first, "unknown kind of job")),
+    })
+}
+
+/// A row of `cut_off`: job_key, kind, step_id, step_name, queued_at, called_at, attempt.
+pub(super) fn cut_off(row: &Row<'_>) -> Result<CutOff> {
+    Ok(CutOff {
+        job: row.get::<_, i64>(0)?.cast_unsigned(),
+        kind: kind(row, 1)?,
+        queued_at: Millis(row.get(4)?),
+        called_at: row.get::<_, Option<i64>>(5)?.map(Millis),
+        attempt: row.get(6)?,
+    })
+}
+
+pub(super) fn job(row: &Row<'_>) -> Result<QueueItem> {
     Ok(QueueItem {
         id: JobId { run: run_id(row, 0)?, key: row.get::<_, i64>(1)?.cast_unsigned() },
         function: function_id(row, 2)?,
-        kind,
+        kind: kind(row, 3)?,
         queued_at: Millis(row.get(13)?),
         due: Millis(row.get(6)?),
         priority: row.get(14)?,

@@ -14,6 +14,8 @@ const STEPS: &str = "SELECT step_id, op, name, failed, attempt, queued_at, start
              WHERE run_id = ?1 ORDER BY seq";
 const ATTEMPTS: &str = "SELECT job_key, generation, step_id, step_name, attempt, started_at, ended_at, error, retry_at, queued_at, \
              status, headers, json FROM attempts LEFT JOIN headers ON hash = headers WHERE run_id = ?1 ORDER BY ended_at, generation";
+const CUT_OFF: &str = "SELECT job_key, kind, step_id, step_name, queued_at, called_at, attempt FROM cut_off \
+             WHERE run_id = ?1 ORDER BY queued_at, step_name";
 const DETAILS: &str = "SELECT step_id, detail FROM details WHERE run_id = ?1";
 const SPANS: &str = "SELECT id, parent, step_id, attempt, name, started_ns, ended_ns, failed, content \
              FROM user_spans WHERE run_id = ?1 ORDER BY started_ns, id";
@@ -35,6 +37,7 @@ impl Reader<'_> {
         let mut jobs = self
             .db
             .prepare_cached(&format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS))?;
+        let mut cut_off = self.db.prepare_cached(CUT_OFF)?;
         let mut details = self.db.prepare_cached(DETAILS)?;
         let mut spans = self.db.prepare_cached(SPANS)?;
         let mut last = self.db.prepare_cached(LAST_CALL)?;
@@ -42,6 +45,7 @@ impl Reader<'_> {
             steps: steps.query_map([key], |row| codec::step(id, row))?.collect::<Result<_, _>>()?,
             attempts: attempts.query_map([key], |row| codec::attempt(id, row))?.collect::<Result<_, _>>()?,
             jobs: jobs.query_map([key], codec::job)?.collect::<Result<_, _>>()?,
+            cut_off: cut_off.query_map([key], codec::cut_off)?.collect::<Result<_, _>>()?,
             details: details
                 .query_map([key], |row| Ok((StepId(row.get(0)?), codec::detail(row, 1)?)))?
                 .collect::<Result<_, _>>()?,
@@ -107,7 +111,8 @@ mod tests {
         let jobs = format!("SELECT {} FROM jobs WHERE run_id = ?1 ORDER BY due", codec::JOB_COLUMNS);
         let event = format!("SELECT {} FROM events WHERE id = ?1", codec::EVENT_COLUMNS);
         let run = format!("SELECT {} FROM runs WHERE id = ?1", super::super::read::RUN_COLUMNS);
-        let statements = [STEPS, ATTEMPTS, &jobs, DETAILS, SPANS, LAST_CALL, SKIPPED_RUNS, WITH_AI, DEFERS, METADATA];
+        let statements =
+            [STEPS, ATTEMPTS, &jobs, CUT_OFF, DETAILS, SPANS, LAST_CALL, SKIPPED_RUNS, WITH_AI, DEFERS, METADATA];
         for sql in statements.into_iter().chain([&*event, &*run]) {
             let plan = plan(&db, sql).replace("SCAN CONSTANT ROW", "");
             assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{sql}: {plan}");

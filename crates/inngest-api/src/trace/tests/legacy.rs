@@ -201,12 +201,13 @@ fn invocations_and_signals_that_timed_out() {
 fn a_cancelled_run() {
     let rows = Rows::ended(RunStatus::Cancelled, 10, 500)
         .run("do something", start(), (0, 10, 20))
+        .cut_off(JobId::sleep(this(), &"stop".into()), JobKind::Sleep(step_ref("stop")), 0, 20, None)
         .detail("stop", StepDetail::Sleep { until: at(30_000) });
     check(
         &rows.legacy(),
         "shop-order CANCELLED att0 q0 s10 e500 dur490
            do something COMPLETED RUN att0 q0 s10 e20 dur10 out(do something)
-           sleep CANCELLED SLEEP att0 q20 s20 e500 dur480 {until:30000}",
+           stop CANCELLED SLEEP att0 q20 s20 e500 dur480 {until:30000}",
     );
 }
 

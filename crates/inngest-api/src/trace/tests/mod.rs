@@ -16,7 +16,7 @@ use inngest_core::event::EventBody;
 use inngest_core::{AppId, Event, EventId, Function, FunctionId, Millis, Payload, RunId, RunStatus, StepId};
 use inngest_queue::{JobId, JobKind, QueueItem, Resolution, StepRef};
 use inngest_state::history::{EventRecord, RunRecord, RunTrace};
-use inngest_state::trace::{LastCall, ResponseHead, StepDetail};
+use inngest_state::trace::{CutOff, LastCall, ResponseHead, StepDetail};
 use inngest_state::{AttemptRecord, StepOp, StepRecord};
 
 use super::{OutputOf, RunView, Span, StepInfo};
@@ -244,6 +244,13 @@ impl Rows {
     fn job(mut self, id: JobId, kind: JobKind, attempt: u32, queued_at: i64, due: i64) -> Self {
         let item = QueueItem::new(id, function(), kind, at(queued_at));
         self.0.trace.jobs.push(QueueItem { attempt, due: at(due), ..item });
+        self
+    }
+
+    /// A step that was not over when the run ended.
+    fn cut_off(mut self, id: JobId, kind: JobKind, attempt: u32, queued_at: i64, called_at: Option<i64>) -> Self {
+        let (queued_at, called_at) = (at(queued_at), called_at.map(at));
+        self.0.trace.cut_off.push(CutOff { job: id.key, kind, queued_at, called_at, attempt });
         self
     }
 

@@ -58,7 +58,12 @@ fn rows(status: RunStatus, steps: &[Went], failures: u32) -> Rows {
     match status {
         RunStatus::Running if failures > 0 => rows = rows.job(job, JobKind::Discovery, failures, now, now),
         RunStatus::Completed | RunStatus::Failed => rows = rows.last_call(job, failures, now, now, 200),
-        RunStatus::Cancelled => rows = rows.detail("cut off", StepDetail::Sleep { until: at(now + 99) }),
+        RunStatus::Cancelled => {
+            let id = JobId::sleep(this(), &"cut off".into());
+            rows = rows
+                .cut_off(id, JobKind::Sleep(step_ref("cut off")), 0, 10, None)
+                .detail("cut off", StepDetail::Sleep { until: at(now + 99) });
+        }
         _ => {}
     }
     if status.is_final() {

@@ -268,18 +268,35 @@ fn requests_that_failed_belong_to_what_came_of_their_job() {
 
 #[test]
 fn a_cancelled_run_leaves_nothing_open() {
+    let planned = |name: &str| (JobId::step(this(), &name.into()), JobKind::Step(step_ref(name)));
+    let cut_off = |rows: Rows, (job, kind), attempt, called_at| rows.cut_off(job, kind, attempt, 20, called_at);
+    let (nap, wait, ask) = (JobId::sleep(this(), &"nap".into()), JobId::wait(this(), &"w".into()), JobId::gateway);
     let rows = Rows::ended(RunStatus::Cancelled, 10, 500)
         .run("before", start(), (0, 10, 20))
-        .detail("long", StepDetail::Sleep { until: at(90_000) })
-        .attempt(JobId::step(this(), &"p".into()), Some("p"), 0, (20, 21, 30), 500, Some(900));
+        .cut_off(nap, JobKind::Sleep(step_ref("nap")), 0, 20, None)
+        .detail("nap", StepDetail::Sleep { until: at(90_000) })
+        .cut_off(wait, JobKind::Wait(step_ref("w"), WaitFor::Event), 0, 20, None)
+        .detail("w", event_detail(70_000, None))
+        .cut_off(ask(this(), &"ask".into()), JobKind::Gateway(step_ref("ask")), 0, 20, None)
+        .attempt(planned("again").0, Some("again"), 0, (20, 21, 30), 500, Some(900));
+    let rows = cut_off(
+        cut_off(cut_off(rows, planned("again"), 1, None), planned("called"), 0, Some(25)),
+        planned("queued"),
+        0,
+        None,
+    );
     check(
         &rows.tree(),
         "Run CANCELLED att0 q0 s10 e500 dur490 out(run) resp500
            before COMPLETED RUN att0 q0 s10 e20 dur10 out(before) resp206
-           sleep CANCELLED SLEEP att0 q20 s20 e500 dur480 {until:90000}
-           p CANCELLED RUN att1 q20 s21 e500 dur479
+           nap CANCELLED SLEEP att0 q20 s20 e500 dur480 {until:90000}
+           w CANCELLED WAIT_FOR_EVENT att0 q20 s20 e500 dur480 {event:ckpt/resume,if:-,until:70000,found:false,timedOut:None}
+           ask CANCELLED AI_GATEWAY att0 q20 e500 out(ask)
+           queued CANCELLED RUN att0 q20 e500
+           again CANCELLED RUN att1 q20 s21 e500 dur479
              Attempt 0 FAILED RUN att0 q20 s21 e30 dur9 out(call 1) resp500
-             Attempt 1 CANCELLED RUN att1 q30 sched900 e500",
+             Attempt 1 CANCELLED RUN att1 q30 sched900 e500
+           called CANCELLED RUN att0 q20 s25 e500 dur475",
     );
     let rows = Rows::ended(RunStatus::Cancelled, 10, 500);
     check(
