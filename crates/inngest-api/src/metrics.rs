@@ -12,7 +12,7 @@ use crate::Api;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Jobs that wait, for their time or for their turn, and jobs that are worked on.
+/// Jobs that wait, for their time, however far, or for their turn, and jobs that are worked on.
 const QUEUE_DEPTH: &str = "inngest_queue_depth";
 
 /// Reads what the process counts.
@@ -44,9 +44,11 @@ impl Metrics {
 }
 
 pub(crate) async fn get(State(api): State<Api>) -> impl IntoResponse {
-    let depth = api.engine.depth().await;
-    let jobs = u32::try_from(depth.waiting + depth.leased).unwrap_or(u32::MAX);
-    gauge!(QUEUE_DEPTH).set(f64::from(jobs));
+    match api.engine.job_count().await {
+        Ok(jobs) => gauge!(QUEUE_DEPTH).set(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX))),
+        // What was counted last is shown.
+        Err(error) => tracing::warn!(%error, "the jobs could not be counted"),
+    }
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
     (headers, api.metrics.0.render())
 }

@@ -72,6 +72,8 @@ mod singleton;
 mod steps;
 #[path = "integration/throttle.rs"]
 mod throttle;
+#[path = "integration/traces.rs"]
+mod traces;
 #[path = "integration/v1_contracts.rs"]
 mod v1_contracts;
 #[path = "integration/v1_openapi.rs"]

@@ -74,6 +74,7 @@ pub async fn exercise<B: Backend>(open: impl FnOnce(Arc<dyn Clock>) -> B) {
     case.a_job_may_start_its_attempts_anew().await;
     case.the_end_of_a_run_removes_its_jobs().await;
     case.what_the_end_of_a_run_cuts_off_is_kept().await;
+    case.jobs_are_counted().await;
     case.an_ended_run_is_closed().await;
     case.a_run_is_started_once().await;
     case.the_first_call_starts_its_run_once().await;
@@ -295,6 +296,29 @@ impl Case<'_> {
         let expected =
             [cut_off(&planned[1], Some(12)), cut_off(&sleep, None), cut_off(&again, None), cut_off(&wait, None)];
         assert_eq!(trace.cut_off, expected, "those that are about steps, but for the one it ended with");
+    }
+
+    async fn jobs_are_counted(&self) {
+        let before = self.store.job_count().await.expect("reads");
+        let added = async || self.store.job_count().await.expect("reads") - before;
+        let (run, start) = self.run("counted").await;
+        assert_eq!(added().await, 1);
+        let planned = self.plan(run, start, 3, &["x", "y"]).await;
+        assert_eq!(added().await, 2, "two in the place of one");
+        let (x, again) = (planned[0].clone(), |generation| QueueItem { generation, ..planned[0].clone() });
+        for job in [x, again(2), again(2)] {
+            self.commit(vec![Change::PutJob(job, When::Always)]).await;
+            assert_eq!(added().await, 2, "it is there, in this or another generation");
+        }
+        let stale = self.fenced(planned[0].id, 1, vec![Change::RemoveJob(planned[0].id)]).await;
+        assert!(stale.is_err() && added().await == 2, "what is refused changes nothing");
+        let far = QueueItem { generation: 5, due: Millis(i64::MAX / 2), ..self.planned(run, "far", None) };
+        self.commit(vec![Change::PutJob(far, When::Always), Change::RemoveJob(planned[1].id)]).await;
+        assert_eq!(added().await, 2, "one more, and one less");
+        self.commit(vec![Change::RemoveJob(planned[1].id)]).await;
+        assert_eq!(added().await, 2, "which is gone already");
+        self.commit(vec![finish(run, RunStatus::Cancelled, None, None)]).await;
+        assert_eq!(added().await, 0);
     }
 
     async fn a_job_may_start_its_attempts_anew(&self) {

@@ -110,6 +110,9 @@ pub trait Store: Send + Sync + 'static {
     /// Due time of the first job made for later that is due after `after`.
     async fn next_due(&self, after: Millis) -> Result<Option<Millis>, StoreError>;
 
+    /// How many jobs there are, whatever they wait for. Costs nothing, however many there are.
+    async fn job_count(&self) -> Result<u64, StoreError>;
+
     /// To be called once, before jobs are read, by a process that owns the store alone: any lease of an
     /// earlier process is void, so each job that may have been dispatched before `now` gets a new generation.
     async fn void_leases(&self, now: Millis) -> Result<(), StoreError>;

@@ -221,6 +221,19 @@ async fn what_has_expired_does_not_pile_up() {
 }
 
 #[tokio::test]
+async fn jobs_that_an_earlier_process_left_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    for _ in 0..3 {
+        send(&store, Admission::default()).await;
+    }
+    assert_eq!(store.job_count().await.unwrap(), 3);
+    store.close().await;
+    drop(store);
+    assert_eq!(open(dir.path()).unwrap().job_count().await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn an_end_that_was_undone_can_be_done_again() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { size_bytes_max: Some(60 * 8192), ..Options::new(dir.path()) };
@@ -232,6 +245,7 @@ async fn an_end_that_was_undone_can_be_done_again() {
     let large = Change::PutEvent(Box::new(Event { body: large, ..event() }), Vec::new());
     let refused = store.commit(Transition::of(vec![end(holder.run), large]).into()).await;
     assert!(matches!(refused, Err(CommitError::Store(StoreError::DiskFull(_)))));
+    assert_eq!(store.job_count().await.unwrap(), 1, "what was undone does not count");
     store.commit(Transition::of(vec![end(holder.run)]).into()).await.unwrap();
     let (_, _, next) = send(&store, single()).await;
     assert_eq!(next.admitted.len(), 1);

@@ -3,6 +3,7 @@
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::endpoint::{Call, Endpoint};
@@ -13,7 +14,7 @@ use super::wire::{Never, Nothing, One};
 type Refusal = Result<One<Never>, Error>;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let (post, patch, delete) = (Method::POST, Method::PATCH, Method::DELETE);
+    let (post, patch) = (Method::POST, Method::PATCH);
     let env = "The environment that is meant.";
     let endpoints = [
         Endpoint::send("CreateEnv", post.clone(), "/envs", "Makes an environment", create_env).cli("create-env"),
@@ -32,7 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .cli("get-insights-event-schemas"),
         Endpoint::send("QueryInsights", post.clone(), "/insights/query", "Asks Insights in SQL", query)
             .cli("query-insights"),
-        Endpoint::send("QueryInsightsPrompt", post.clone(), "/insights/query/prompt", "Asks Insights in words", query)
+        Endpoint::send("QueryInsightsPrompt", post, "/insights/query/prompt", "Asks Insights in words", query)
             .cli("query-insights-prompt"),
         Endpoint::get("ListExperiments", "/experiments", "Lists experiments", all_experiments).cli("get-experiments"),
         Endpoint::get(
@@ -53,13 +54,61 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("ListSessions", "/sessions/{key}", "Lists the sessions of a key", sessions).cli("get-sessions"),
         Endpoint::get("ListSessionRuns", "/sessions/{key}/{id}/runs", "Lists the runs of a session", session_runs)
             .cli("get-session-runs"),
-        Endpoint::send("CreateSandbox", post, "/sandboxes", "Makes a sandbox", create_sandbox).cli("create-sandbox"),
-        Endpoint::get("ListSandboxes", "/sandboxes", "Lists sandboxes", all_sandboxes).cli("get-sandboxes"),
-        Endpoint::get("GetSandbox", "/sandboxes/{sandboxId}", "Gets a sandbox", sandbox).cli("get-sandbox"),
-        Endpoint::send("DestroySandbox", delete, "/sandboxes/{sandboxId}", "Removes a sandbox", destroy_sandbox)
-            .cli("destroy-sandbox"),
     ];
-    endpoints.into_iter().map(|endpoint| endpoint.group("Inngest Cloud").cloud_only()).collect()
+    let endpoints = endpoints.into_iter().chain(sandboxes());
+    endpoints.map(|endpoint| endpoint.group("Inngest Cloud").cloud_only()).collect()
+}
+
+/// What can be done with sandboxes.
+fn sandboxes() -> [Endpoint; 15] {
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let root = "/sandboxes";
+    let (one, exec, logs) = ("/sandboxes/{sandboxId}", "/sandboxes/{sandboxId}/exec", "/sandboxes/{sandboxId}/logs");
+    let (files, processes) = ("/sandboxes/{sandboxId}/files", "/sandboxes/{sandboxId}/processes");
+    let process = "/sandboxes/{sandboxId}/processes/{processId}";
+    let signals = "/sandboxes/{sandboxId}/processes/{processId}/signals";
+    let wait = "/sandboxes/{sandboxId}/processes/{processId}/wait";
+    let output = "/sandboxes/{sandboxId}/processes/{processId}/output";
+    let stream = "/sandboxes/{sandboxId}/processes/{processId}/output/stream";
+    [
+        tell::<Nothing>(root, "CreateSandbox", "Makes a sandbox").cli("create-sandbox"),
+        ask::<Nothing>(get.clone(), root, "ListSandboxes", "Lists sandboxes").cli("get-sandboxes"),
+        ask::<OfSandbox>(get.clone(), one, "GetSandbox", "Gets a sandbox").cli("get-sandbox"),
+        ask::<OfSandbox>(delete, one, "DestroySandbox", "Removes a sandbox").cli("destroy-sandbox"),
+        tell::<OfSandbox>(exec, "ExecSandbox", "Runs a command in a sandbox").cli("exec-sandbox"),
+        ask::<OfSandbox>(get.clone(), logs, "StreamSandboxLogs", "Streams the logs of a sandbox")
+            .cli("stream-sandbox-logs"),
+        ask::<OfSandbox>(put, files, "WriteSandboxFile", "Writes a file in a sandbox").cli("write-sandbox-file"),
+        ask::<OfSandbox>(get.clone(), files, "ReadSandboxFile", "Reads a file of a sandbox").cli("read-sandbox-file"),
+        tell::<OfSandbox>(processes, "StartSandboxProcess", "Starts a process in a sandbox")
+            .cli("start-sandbox-process"),
+        ask::<OfSandbox>(get.clone(), processes, "ListSandboxProcesses", "Lists the processes of a sandbox")
+            .cli("get-sandbox-processes"),
+        ask::<OfProcess>(get.clone(), process, "GetSandboxProcess", "Gets a process of a sandbox")
+            .cli("get-sandbox-process"),
+        tell::<OfProcess>(signals, "SignalSandboxProcess", "Sends a signal to a process of a sandbox")
+            .cli("signal-sandbox-process"),
+        ask::<OfProcess>(post, wait, "WaitSandboxProcess", "Waits for the end of a process of a sandbox")
+            .cli("wait-sandbox-process"),
+        ask::<OfProcess>(get.clone(), output, "GetSandboxProcessOutput", "Gets the output of a process of a sandbox")
+            .cli("get-sandbox-process-output"),
+        ask::<OfProcess>(get, stream, "StreamSandboxProcessOutput", "Streams the output of a process of a sandbox")
+            .cli("stream-sandbox-process-output"),
+    ]
+}
+
+fn ask<P>(method: Method, path: &'static str, id: &'static str, summary: &'static str) -> Endpoint
+where
+    P: DeserializeOwned + JsonSchema + Send + 'static,
+{
+    Endpoint::get(id, path, summary, no_sandboxes::<P, ()>).method(method)
+}
+
+fn tell<P>(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint
+where
+    P: DeserializeOwned + JsonSchema + Send + 'static,
+{
+    Endpoint::send(id, Method::POST, path, summary, no_sandboxes::<P, Anything>)
 }
 
 /// Members that this server does not know.
@@ -135,6 +184,17 @@ struct OfSession {
 struct OfSandbox {
     /// Its id.
     #[serde(rename = "sandboxId")]
+    _id: String,
+}
+
+/// Which process of which sandbox.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct OfProcess {
+    /// The sandbox.
+    #[serde(rename = "sandboxId")]
+    _sandbox: String,
+    /// The process.
+    #[serde(rename = "processId")]
     _id: String,
 }
 
@@ -214,23 +274,6 @@ async fn session_runs(_: Call<OfSession>) -> Refusal {
     Err(refuse("Sessions"))
 }
 
-async fn create_sandbox(_: Call<Nothing, Anything>) -> Refusal {
-    Err(sandboxes())
-}
-
-async fn all_sandboxes(_: Call<Nothing>) -> Refusal {
-    Err(sandboxes())
-}
-
-async fn sandbox(_: Call<OfSandbox>) -> Refusal {
-    Err(sandboxes())
-}
-
-async fn destroy_sandbox(_: Call<OfSandbox, Nothing>) -> Refusal {
-    Err(sandboxes())
-}
-
-/// The answer to everything about sandboxes.
-pub(super) fn sandboxes() -> Error {
-    refuse("Sandboxes")
+async fn no_sandboxes<P, B>(_: Call<P, B>) -> Refusal {
+    Err(refuse("Sandboxes"))
 }

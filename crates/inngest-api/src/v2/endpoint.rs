@@ -140,6 +140,12 @@ impl Endpoint {
         (self.answer)(self, asked).await
     }
 
+    /// As a request of another method.
+    pub(super) fn method(mut self, method: Method) -> Self {
+        self.operation.method = method;
+        self
+    }
+
     pub(super) fn group(mut self, group: &'static str) -> Self {
         self.operation.group = group;
         self

@@ -27,7 +27,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
-use axum::routing::{MethodFilter, MethodRouter, any, get, on};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
@@ -102,8 +102,6 @@ pub(crate) fn router(api: &Api) -> Router<Api> {
     }
     let signed = paths.into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     signed
-        // What can be done with a sandbox is not described: there are none here.
-        .route("/sandboxes/{id}/{*rest}", any(async || cloud_only::sandboxes()))
         .layer(middleware::from_fn_with_state(api.clone(), authorise))
         .route("/openapi.json", get(describe::document))
         .route("/docs", get(describe::page))

@@ -27,21 +27,6 @@ const COMMON: [&str; 16] = [
     "verbose",
 ];
 
-/// Endpoints of Inngest Cloud that the table of operations does not have.
-pub(super) const ELSEWHERE: [&str; 11] = [
-    "exec-sandbox",
-    "stream-sandbox-logs",
-    "write-sandbox-file",
-    "read-sandbox-file",
-    "start-sandbox-process",
-    "get-sandbox-processes",
-    "get-sandbox-process",
-    "signal-sandbox-process",
-    "wait-sandbox-process",
-    "get-sandbox-process-output",
-    "stream-sandbox-process-output",
-];
-
 pub(crate) fn command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).global(true)
@@ -66,8 +51,7 @@ pub(crate) fn command() -> Command {
     for endpoint in ENDPOINTS.iter() {
         command = command.subcommand(endpoint_command(endpoint));
     }
-    let rest = || Arg::new("").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true).hide(true);
-    command.subcommands(ELSEWHERE.map(|name| Command::new(name).hide(true).disable_help_flag(true).arg(rest())))
+    command
 }
 
 /// Examples of endpoints that change something; those that only read have one that follows from their paths.

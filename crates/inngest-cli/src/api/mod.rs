@@ -67,11 +67,10 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
 fn ask(matches: &ArgMatches) -> Result<String, String> {
     let (name, matches) = matches.subcommand().ok_or_else(|| "which endpoint?".to_owned())?;
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.name == name);
-    let unsupported = || format!("{name}: not supported by this server");
-    let endpoint = endpoint.ok_or_else(unsupported)?;
+    let endpoint = endpoint.ok_or_else(|| format!("{name}: unknown endpoint"))?;
     let target = target::Target::of(matches)?;
     if endpoint.operation.availability == Availability::CloudOnly && !target.is_cloud {
-        return Err(unsupported());
+        return Err(format!("{name}: not supported by this server"));
     }
     let answer = target.send(request::of(endpoint, matches)?)?;
     Ok(if matches.get_flag("raw") { answer } else { format!("{}\n", pretty(&answer)) })

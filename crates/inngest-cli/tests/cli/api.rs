@@ -65,7 +65,7 @@ async fn an_endpoint_is_asked_as_its_command_says() {
         (&["rerun", &runs[0], "--input", "[1]"], "Error: --input requires --from-step\n"),
         (&["rerun", &runs[0], "--from-step", "none"], "Step not found in original run"),
         (&["get-insights-tables"], "Error: get-insights-tables: not supported by this server\n"),
-        (&["exec-sandbox", "x", "--force"], "Error: exec-sandbox: not supported by this server\n"),
+        (&["exec-sandbox", "x"], "Error: exec-sandbox: not supported by this server\n"),
         (&["bogus"], "No help topic for 'bogus'"),
     ] {
         let ended = api(arguments).await;

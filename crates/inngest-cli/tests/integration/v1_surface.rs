@@ -175,6 +175,8 @@ async fn runs_and_calls_are_counted() {
     let event = world.send("s/nap", json!({})).await;
     let run = world.pending(&event, "Sleeping").await;
     let shown = async || ask(&world, "GET", "/metrics", &[], "").await;
+    let depth = shown().await.text();
+    assert!(depth.contains("inngest_queue_depth 1\n"), "also what is due in an hour counts: {depth}");
     ask(&world, "DELETE", &format!("/v1/runs/{run}"), &[], "").await;
     for line in [
         "inngest_function_run_scheduled_total{fn=\"app-steps\"} 1",

@@ -1,8 +1,10 @@
 //! What is noted about calls to AI models (`inngest.ai`), and what they cost.
 //!
 //! Prices are data: `prices.json`, US dollars for a million tokens by the name of the model, as its provider lists them
-//! for requests that are neither batched nor cached. A model is added or changed there and nowhere else. The name is the
-//! part that all versions have in common: `gpt-4o` is also the price of `gpt-4o-2024-08-06`, unless that has its own.
+//! for requests that are neither batched nor cached, nor so long that they cost more, at the busiest time of the day.
+//! They were compared with what was published up to November 2026; what Gemini 3.6 to 3.8 Flash cost doubles with 2027.
+//! A model is added or changed there and nowhere else. The name is the part that all versions have in common: `gpt-4o` is
+//! also the price of `gpt-4o-2024-08-06`, unless that has its own; but a small number that follows makes another model.
 
 mod attributes;
 mod exchange;
@@ -49,10 +51,16 @@ fn price(model: &str) -> Option<Price> {
     let mut end = model.len();
     loop {
         if let Some(price) = PRICES.get(&model[..end]) {
-            return Some(*price);
+            return Some(*price).filter(|_| !is_another(&model[end..]));
         }
         end = model[..end].rfind(['-', '@', ':'])?;
     }
+}
+
+/// Whether what follows on the name of a model makes another one of it: `-7` does, `-2024-08-06` does not.
+fn is_another(rest: &str) -> bool {
+    let number = rest.split(['-', '@', ':']).nth(1).unwrap_or_default();
+    (1..=2).contains(&number.len()) && number.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -76,10 +84,15 @@ mod tests {
             ("claude-opus-4@20250514", "claude-opus-4"),
             ("models/gemini-2.5-flash-lite-preview", "gemini-2.5-flash-lite"),
             ("GPT-4.1-Mini", "gpt-4.1-mini"),
+            ("claude-opus-4-8-20260528", "claude-opus-4-8"),
+            ("eu.anthropic.claude-opus-5-5-v1:0", "claude-opus-5-5"),
+            ("o3-2025-04-16", "o3"),
         ] {
             assert_eq!(price(model), Some(PRICES[like]), "{model}");
         }
-        for unknown in ["", "gpt", "gpt-4ox", "gpt-9", "my-own-model", "-", "ä-ö"] {
+        for unknown in
+            ["", "gpt", "gpt-4ox", "gpt-9", "my-own-model", "-", "ä-ö", "claude-opus-4-9", "claude-opus-6-20270101"]
+        {
             assert_eq!(price(unknown), None, "{unknown}");
         }
     }

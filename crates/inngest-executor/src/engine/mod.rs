@@ -297,7 +297,12 @@ impl Engine {
         &self.inner.parts.ids
     }
 
-    /// Jobs waiting and in work.
+    /// How many jobs there are: due or not yet, held back, or in work.
+    pub async fn job_count(&self) -> Result<u64, StoreError> {
+        self.inner.parts.store.job_count().await
+    }
+
+    /// Jobs that are near: waiting, and in work.
     pub async fn depth(&self) -> inngest_queue::Depth {
         self.inner.parts.queue.depth().await
     }

@@ -601,6 +601,10 @@ impl Store for Patient {
         self.0.next_due(after).await
     }
 
+    async fn job_count(&self) -> Result<u64, StoreError> {
+        self.0.job_count().await
+    }
+
     async fn void_leases(&self, now: Millis) -> Result<(), StoreError> {
         self.wait(async move |store| store.void_leases(now).await).await
     }

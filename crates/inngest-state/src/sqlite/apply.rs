@@ -4,6 +4,8 @@
 //! no savepoint. Whatever fails after that is a fault of the database and undoes the whole batch.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use inngest_core::{EventId, Millis, RunId, RunStatus};
 use inngest_queue::{JobId, QueueItem, Resolution};
@@ -52,6 +54,9 @@ pub(super) struct Statements<'c> {
     move_job: Statement<'c>,
     finish_run: Statement<'c>,
     put_headers: Statement<'c>,
+    /// How many jobs there are; and how many the open database transaction has added, less those it has removed.
+    jobs: Arc<AtomicI64>,
+    jobs_added: i64,
     /// Hashes of headers that are on disk, and of those that the open database transaction has stored.
     known_headers: HashSet<i64>,
     new_headers: Vec<i64>,
@@ -75,7 +80,7 @@ pub(super) struct Progress {
 pub(super) type Applied = Result<Committed, Rejected>;
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(connection: &'c Connection, jobs: Arc<AtomicI64>) -> rusqlite::Result<Self> {
         let sql = |text: &str| connection.prepare(text);
         let put_job = format!(
             "INSERT INTO jobs ({}, timer) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19) \
@@ -133,6 +138,8 @@ impl<'c> Statements<'c> {
                  last_started_at = ?9, last_attempt = ?10, last_status = ?11, last_headers = ?12, \
                  finished_event = ?13 WHERE id = ?1")?,
             put_headers: sql("INSERT OR IGNORE INTO headers (hash, json) VALUES (?1,?2)")?,
+            jobs,
+            jobs_added: 0,
             known_headers: HashSet::new(),
             new_headers: Vec::new(),
         })
@@ -217,6 +224,7 @@ impl<'c> Statements<'c> {
             self.known_headers.clear();
         }
         self.known_headers.extend(self.new_headers.drain(..));
+        self.jobs.fetch_add(std::mem::take(&mut self.jobs_added), Ordering::Release);
     }
 
     /// The open database transaction was undone: what is known in memory of its content may be wrong.
@@ -225,6 +233,7 @@ impl<'c> Statements<'c> {
         self.singletons.reload();
         self.counters.forget();
         self.new_headers.clear();
+        self.jobs_added = 0;
     }
 
     fn violated(&mut self, requirement: &Requirement) -> rusqlite::Result<Option<Rejected>> {
@@ -355,6 +364,9 @@ impl<'c> Statements<'c> {
     pub(super) fn put_job(&mut self, item: &QueueItem, now: Millis) -> rusqlite::Result<bool> {
         let step = item.step();
         let timer = timer(item.due, now);
+        // A first generation replaces nothing.
+        let replaces = item.generation > 1
+            && self.job_generation.exists(params![item.id.run.to_bytes(), item.id.key.cast_signed()])?;
         let written = self.put_job.execute(params![
             item.id.run.to_bytes(),
             item.id.key.cast_signed(),
@@ -376,6 +388,7 @@ impl<'c> Statements<'c> {
             item.starts,
             timer
         ])?;
+        self.jobs_added += i64::from(written == 1 && !replaces);
         Ok(written == 1)
     }
 
@@ -416,7 +429,9 @@ impl<'c> Statements<'c> {
     }
 
     pub(super) fn remove_job(&mut self, job: JobId) -> rusqlite::Result<bool> {
-        Ok(self.remove_job.execute(params![job.run.to_bytes(), job.key.cast_signed()])? == 1)
+        let removed = self.remove_job.execute(params![job.run.to_bytes(), job.key.cast_signed()])? == 1;
+        self.jobs_added -= i64::from(removed);
+        Ok(removed)
     }
 
     fn finish_run(

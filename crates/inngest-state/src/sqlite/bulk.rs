@@ -2,6 +2,7 @@
 //! so that a crash on the way leaves a database that is no good.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use inngest_core::Millis;
 use rusqlite::Connection;
@@ -31,7 +32,7 @@ impl Bulk {
 
     /// Applies the transitions of each batch in one database transaction, as if they were committed at that time.
     pub fn fill(&self, batches: impl Iterator<Item = (Millis, Vec<Transition>)>) -> Result<(), StoreError> {
-        let mut statements = Statements::prepare(&self.connection)?;
+        let mut statements = Statements::prepare(&self.connection, Arc::default())?;
         for (now, transitions) in batches {
             let mut seq = now.0.saturating_mul(1_000);
             let database = self.connection.unchecked_transaction()?;

@@ -156,6 +156,10 @@ impl Store for SqliteStore {
         self.readers.read(move |db| db.next_due(after)).await
     }
 
+    async fn job_count(&self) -> Result<u64, StoreError> {
+        Ok(self.writer.jobs())
+    }
+
     async fn void_leases(&self, now: Millis) -> Result<(), StoreError> {
         self.writer.void_leases(now).await
     }

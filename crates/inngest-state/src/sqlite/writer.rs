@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use inngest_core::{Clock, Millis, crash};
@@ -39,6 +40,8 @@ enum Command {
 /// Handle of the writer thread.
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
+    /// How many jobs there are.
+    jobs: Arc<AtomicI64>,
     /// Joined when the last handle goes, so that the lock is free when the store is dropped.
     thread: Option<JoinHandle<()>>,
 }
@@ -51,15 +54,18 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let (commands, inbox) = mpsc::channel(WAITING_MAX);
+        let jobs = connection.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).map(AtomicI64::new)?;
+        let jobs = Arc::new(jobs);
+        let count = Arc::clone(&jobs);
         let thread = Builder::new()
             .name("store-writer".into())
             .spawn(move || {
-                run(&connection, inbox, &hot, &*clock);
+                run(&connection, inbox, &hot, &*clock, count);
                 drop(connection);
                 drop(lock);
             })
             .map_err(|error| StoreError::Other(format!("no thread for the writer: {error}")))?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, jobs, thread: Some(thread) })
     }
 
     pub(super) async fn commit(&self, transition: Arc<Transition>) -> Result<Committed, CommitError> {
@@ -67,6 +73,11 @@ impl Writer {
         let command = Command::Commit((transition, answer));
         self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// How many jobs there are, after every commit that was acknowledged.
+    pub(super) fn jobs(&self) -> u64 {
+        self.jobs.load(Ordering::Acquire).unsigned_abs()
     }
 
     pub(super) async fn void_leases(&self, now: Millis) -> Result<(), StoreError> {
@@ -95,8 +106,14 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, mut inbox: mpsc::Receiver<Command>, hot: &HotRuns, clock: &dyn Clock) {
-    let mut statements = match Statements::prepare(connection) {
+fn run(
+    connection: &Connection,
+    mut inbox: mpsc::Receiver<Command>,
+    hot: &HotRuns,
+    clock: &dyn Clock,
+    jobs: Arc<AtomicI64>,
+) {
+    let mut statements = match Statements::prepare(connection, jobs) {
         Ok(statements) => statements,
         Err(error) => {
             tracing::error!(%error, "the store's statements do not fit its schema");
