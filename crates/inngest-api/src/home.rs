@@ -6,7 +6,7 @@ use axum::response::IntoResponse as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use crate::error::ApiError;
-use crate::{Api, paths};
+use crate::{Api, paths, v2};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#1f2328;background:#fff}\
 code{background:#f1f3f5;padding:.1em .35em;border-radius:4px}table{border-collapse:collapse}td,th{text-align:left;padding:.2rem 1.2rem .2rem 0}\
@@ -70,6 +70,9 @@ pub(crate) fn html(page: String) -> Response<Body> {
 /// What no route is for: a page, or nothing.
 pub(crate) async fn other(State(api): State<Api>, request: Request<Body>) -> Response<Body> {
     let (method, uri) = (request.method(), request.uri());
+    if v2::has(uri.path()) {
+        return v2::Error::no_route(404, "Not Found").into_response();
+    }
     if !matches!(*method, Method::GET | Method::HEAD) || !paths::is_page(uri.path()) {
         return ApiError::not_found("Not found").into_response();
     }

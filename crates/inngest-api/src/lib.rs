@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod checkpoint;
 mod cors;
+mod definitions;
 mod dev;
 mod error;
 mod events;

@@ -44,13 +44,14 @@ pub(super) struct Request {
 
 pub(crate) async fn create(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response<Body>, ApiError> {
     let body = body::read_whole(&headers, body, BODY_BYTES_MAX).await?;
-    let invalid = || ApiError::bad_request("Invalid cancellation request");
-    let request: Request = body::object(&body).map_err(|_| invalid())?;
-    let time = |text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
+    let invalid = |cause: String| ApiError::bad_request(format!("Invalid cancellation request: {cause}"));
+    let request: Request = body::object(&body).map_err(|error| invalid(error.to_string()))?;
+    let time = |name: &str, text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => date::parse(text).map(Some).ok_or_else(invalid),
+        Some(text) => date::parse(text).map(Some).ok_or_else(|| invalid(format!("{name} must be a date"))),
     };
-    let (after, before) = (time(&request.started_after)?, time(&request.started_before)?);
+    let after = time("started_after", &request.started_after)?;
+    let before = time("started_before", &request.started_before)?;
     let before = check(&request, after, before, api.engine.ids().now())?;
     let registry = api.engine.registry();
     let function = function(&registry, &request).ok_or_else(|| ApiError::not_found("function not found"))?;

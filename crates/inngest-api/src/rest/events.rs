@@ -14,6 +14,7 @@ use super::query::Query;
 use super::runs::{Run, Shape, render as render_run, schedule};
 use super::{ACCOUNT, ENVIRONMENT, Json, envelope, rfc3339};
 use crate::Api;
+use crate::definitions::Definitions;
 use crate::error::ApiError;
 use crate::paths::Path;
 
@@ -28,7 +29,7 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
     let cursor = query.first("cursor").map(str::parse).transpose();
     let filter = EventFilter {
         // Internal events are noise in a list, but not to somebody who asks for one by name.
-        include_internal: query.flag("include_internal") || name.as_deref().is_some_and(event::is_internal),
+        include_internal: query.flag("include_internal")? || name.as_deref().is_some_and(event::is_internal),
         names: name.into_iter().collect(),
         received_after: query.time("received_after", bad_time)?.or_else(|| Some(Millis(now.0 - hour_ms()))),
         received_before: query.time("received_before", bad_time)?,
@@ -52,8 +53,8 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
 pub(crate) async fn runs(State(api): State<Api>, Path(id): Path<String>) -> Result<Response<Body>, ApiError> {
     let filter = RunFilter { event: Some(parse_id(&id)?), ascending: true, limit: 1_000, ..RunFilter::default() };
     let runs = api.engine.history().runs(filter).await?;
-    let registry = api.engine.registry();
-    let mut data: Vec<Run> = runs.iter().map(|run| render_run(run, &registry, Shape::WithOutput)).collect();
+    let definitions = Definitions::of(&api, runs.iter().map(|run| run.function)).await?;
+    let mut data: Vec<Run> = runs.iter().map(|run| render_run(run, &definitions, Shape::WithOutput)).collect();
     // All of them were started by one event.
     if let Some(first) = runs.first()
         && let Some(schedule) = schedule(&api, first).await?

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::runs::{job_kind, parse_id, unknown};
 use super::{due, envelope, is_after_another, rfc3339};
 use crate::Api;
+use crate::definitions::Definitions;
 use crate::error::ApiError;
 use crate::paths::Path;
 
@@ -29,11 +30,11 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
 pub(crate) async fn explained(api: &Api, id: RunId) -> Result<Option<RunExplained>, StoreError> {
     let Some(Explained { run, jobs }) = api.engine.explain(id).await? else { return Ok(None) };
     let now = api.engine.ids().now();
-    let registry = api.engine.registry();
+    let definitions = Definitions::of(api, [run.function].into_iter()).await?;
     Ok(Some(RunExplained {
         run_id: id.to_string(),
         function_id: run.function.to_string(),
-        function_slug: registry.function(&run.function).map(|function| function.slug.to_string()),
+        function_slug: definitions.function(run.function).map(|function| function.slug.to_string()),
         status: run.status.as_str(),
         text: summary(&run, &jobs, now),
         jobs: jobs.iter().map(|job| render(job, now)).collect(),

@@ -29,7 +29,7 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         .map(str::parse)
         .transpose()
         .map_err(|_| ApiError::bad_request("Invalid cursor query parameter"))?;
-    let archived = query.flag("archived");
+    let archived = query.flag("archived")?;
     let apps = apps(&api).await?;
     let mut functions = api.engine.history().functions().await?;
     functions.sort_by_key(|function| function.id);
@@ -57,7 +57,7 @@ pub(crate) async fn of_app(State(api): State<Api>, Path(name): Path<String>) -> 
     Ok(bare(&of_app.map(shown).collect::<Vec<_>>()))
 }
 
-async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
+pub(super) async fn apps(api: &Api) -> Result<HashMap<AppId, App>, ApiError> {
     Ok(api.engine.history().apps().await?.into_iter().map(|app| (app.id, app)).collect())
 }
 

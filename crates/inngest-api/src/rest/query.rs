@@ -21,8 +21,13 @@ impl Query {
         self.0.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
-        matches!(self.first(name), Some("true" | "1" | "t"))
+    /// Yes or no, in any letter case; no when absent.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.first(name).map(str::to_ascii_lowercase).as_deref() {
+            Some("true" | "t" | "1") => Ok(true),
+            None | Some("false" | "f" | "0") => Ok(false),
+            Some(_) => Err(ApiError::bad_request(format!("Invalid {name} query parameter: true or false is expected"))),
+        }
     }
 
     /// A number of rows: the default when absent, zero or no number, at most `max`.

@@ -108,6 +108,9 @@ pub(crate) async fn many(State(api): State<Api>, headers: HeaderMap, body: Body)
     let body = body::read_whole(&headers, body, 64 * 1024).await?;
     let request: Many =
         body::object(&body).map_err(|error| ApiError::bad_request(format!("Invalid rerun request: {error}")))?;
+    if request.function_id.is_empty() {
+        return Err(ApiError::bad_request("function_id is required"));
+    }
     let registry = api.engine.registry();
     let function = registry.by_slug(&request.function_id);
     let function = function.ok_or_else(|| ApiError::not_found("function not found"))?.id;

@@ -8,7 +8,6 @@ use http::Response;
 use inngest_core::event::SCHEDULED_TIMER;
 use inngest_core::{FunctionId, RunId, RunStatus};
 use inngest_executor::engine::Cancelled;
-use inngest_executor::registry::Registry;
 use inngest_queue::flow::Skip;
 use inngest_queue::{Gathering, JobKind, QueueItem, WaitFor};
 use inngest_state::history::{Between, RunFilter, RunRecord, RunTrace};
@@ -17,10 +16,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::functions::apps;
 use super::query::Query;
 use super::skips::existing_run;
 use super::{ENVIRONMENT, Json, due, envelope, gatherings, paged, rfc3339};
 use crate::Api;
+use crate::definitions::Definitions;
 use crate::error::ApiError;
 use crate::paths::Path;
 
@@ -35,7 +36,8 @@ pub(crate) async fn get(State(api): State<Api>, Path(id): Path<String>) -> Resul
     let id = parse_id(&id)?;
     let found = api.engine.history().run_record(id).await?;
     let run = found.ok_or_else(|| unknown(id))?;
-    let mut shown = render(&run, &api.engine.registry(), Shape::WithOutput);
+    let definitions = Definitions::of(&api, [run.function].into_iter()).await?;
+    let mut shown = render(&run, &definitions, Shape::WithOutput);
     if let Some(schedule) = schedule(&api, &run).await? {
         shown.cron = Some(schedule);
     }
@@ -60,15 +62,18 @@ pub(crate) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Re
 
 pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response<Body>, ApiError> {
     let query = Query::of(query.as_deref());
-    let registry = api.engine.registry();
     let limit = query.limit(20, 100);
     let filter = RunFilter {
         statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
-        functions: functions(&query, &registry),
+        functions: functions(&api, &query).await?,
         event: query.first("event_id").map(str::parse).transpose().map_err(|_| bad("event_id"))?,
         started: Between {
             after: query.time("started_after", "Invalid started_after query parameter")?,
             before: query.time("started_before", "Invalid started_before query parameter")?,
+        },
+        queued: Between {
+            after: query.time("queued_after", "Invalid queued_after query parameter")?,
+            before: query.time("queued_before", "Invalid queued_before query parameter")?,
         },
         ascending: match query.first("order").map(str::to_ascii_lowercase).as_deref() {
             None | Some("desc") => false,
@@ -79,12 +84,13 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         limit: limit + 1,
         ..RunFilter::default()
     };
-    let shape = if query.flag("include_output") { Shape::WithOutput } else { Shape::WithoutOutput };
+    let shape = if query.flag("include_output")? { Shape::WithOutput } else { Shape::WithoutOutput };
     let mut runs = api.engine.history().runs(filter).await?;
     let more = runs.len() > limit;
     runs.truncate(limit);
     let cursor = runs.last().filter(|_| more).map(|run| to_cursor(run.id));
-    let data = runs.iter().map(|run| render(run, &registry, shape)).collect();
+    let definitions = Definitions::of(&api, runs.iter().map(|run| run.function)).await?;
+    let data = runs.iter().map(|run| render(run, &definitions, shape)).collect();
     Ok(paged(api.engine.ids(), data, cursor, limit))
 }
 
@@ -97,21 +103,22 @@ fn status(text: &str) -> Result<RunStatus, ApiError> {
     found.ok_or_else(|| ApiError::bad_request(format!("Invalid status: {text}")))
 }
 
-/// The functions that `app` and `function` name; `None` when neither is given.
-fn functions(query: &Query, registry: &Registry) -> Option<Vec<FunctionId>> {
+/// The functions that `app` and `function` name, also those that were removed; `None` when neither is given.
+async fn functions(api: &Api, query: &Query) -> Result<Option<Vec<FunctionId>>, ApiError> {
     let (app, function) = (query.first("app"), query.first("function"));
     if app.is_none() && function.is_none() {
-        return None;
+        return Ok(None);
     }
-    let matches = registry.functions().filter(|candidate| {
-        let app_name = registry.app(&candidate.app).map_or("", |app| &*app.name);
+    let (apps, all) = (apps(api).await?, api.engine.history().functions().await?);
+    let matches = all.iter().filter(|candidate| {
+        let app_name = apps.get(&candidate.app).map_or("", |app| &*app.name);
         let short = candidate.slug.strip_prefix(app_name).and_then(|rest| rest.strip_prefix('-'));
         app.is_none_or(|app| app == app_name)
             && function.is_none_or(|function| {
                 *candidate.slug == *function || short == Some(function) || candidate.id.to_string() == function
             })
     });
-    Some(matches.map(|function| function.id).collect())
+    Ok(Some(matches.map(|function| function.id).collect()))
 }
 
 fn to_cursor(run: RunId) -> String {
@@ -291,7 +298,6 @@ pub(super) struct Run {
     run_started_at: String,
     queued_at: String,
     function_id: String,
-    /// `null` when the function is not registered any more.
     function_slug: Option<String>,
     function_version: u32,
     app_id: Option<String>,
@@ -329,9 +335,9 @@ pub(super) struct Run {
     error: Option<Json>,
 }
 
-pub(super) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Run {
-    let function = registry.function(&run.function);
-    let app = function.and_then(|function| registry.app(&function.app));
+pub(super) fn render(run: &RunRecord, definitions: &Definitions, shape: Shape) -> Run {
+    let function = definitions.function(run.function);
+    let app = function.and_then(|function| definitions.app(function.app));
     let with_output = shape == Shape::WithOutput;
     let output = match (run.status, &run.output, &run.error) {
         (RunStatus::Cancelled, ..) => Some(Json::empty()),
@@ -361,5 +367,80 @@ pub(super) fn render(run: &RunRecord, registry: &Registry, shape: Shape) -> Run 
         batch_id: (run.gathering == Some(Gathering::Batch)).then(|| run.id.to_string()),
         output: output.filter(|_| with_output),
         error: run.error.as_deref().filter(|_| with_output).map(Json::of),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inngest_core::limits;
+    use serde_json::json;
+    use tokio::time::{Duration, Instant, sleep};
+
+    use crate::testing::{Reply, World};
+
+    /// The list that is asked for, once it has `count` runs.
+    async fn runs(world: &World, query: &str, count: usize) -> Reply {
+        let began = Instant::now();
+        loop {
+            let reply = world.request("GET", &format!("/v1/runs?{query}"), &[], "").await;
+            if reply.json()["data"].as_array().map(Vec::len) == Some(count) {
+                return reply;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{query}: {}", reply.text);
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn runs_of_a_removed_function_keep_its_name() {
+        let world = World::working().await;
+        world.register(&[("hello", json!({ "event": "a" }), json!({}))]).await;
+        let event = world.send(json!({ "name": "a" })).await.remove(0);
+        let found = runs(&world, "status=Completed", 1).await.json();
+        let run = found["data"][0]["run_id"].as_str().unwrap().to_owned();
+        let removed = world.request("DELETE", "/fn/remove?url=http://localhost:3000/api/inngest", &[], "").await;
+        assert_eq!(removed.status, 200);
+        for query in ["function=app-hello", "function=hello", "app=app", "function=hello&app=app", ""] {
+            let shown = runs(&world, query, 1).await.json();
+            assert_eq!(shown["data"][0]["function_slug"], "app-hello", "{query}");
+            assert_eq!(
+                (&shown["data"][0]["app_name"], &shown["data"][0]["function_version"]),
+                (&json!("app"), &json!(1))
+            );
+        }
+        for path in [format!("/v1/runs/{run}"), format!("/v1/events/{event}/runs"), format!("/v1/runs/{run}/explain")] {
+            let reply = world.request("GET", &path, &[], "").await;
+            assert!(reply.text.contains("\"function_slug\":\"app-hello\""), "{path}: {}", reply.text);
+        }
+    }
+
+    #[tokio::test]
+    async fn filters_that_cannot_be_meant_are_refused_by_name() {
+        let world = World::new().await;
+        world.register(&[("hello", json!({ "event": "a" }), json!({}))]).await;
+        world.send(json!({ "name": "a" })).await;
+        for (query, parameter) in [
+            ("include_output=maybe", "include_output"),
+            ("queued_after=soon", "queued_after"),
+            ("queued_before=soon", "queued_before"),
+            ("started_after=soon", "started_after"),
+            ("order=up", "order"),
+            ("cursor=x", "cursor"),
+        ] {
+            let reply = world.request("GET", &format!("/v1/runs?{query}"), &[], "").await;
+            let error = reply.json()["error"].as_str().unwrap().to_owned();
+            assert_eq!((reply.status, error.starts_with(&format!("Invalid {parameter} query parameter"))), (400, true));
+        }
+        for (path, status) in [
+            ("/v1/functions?archived=x", 400),
+            ("/v1/events?include_internal=x", 400),
+            ("/v1/functions?archived=TRUE", 200),
+        ] {
+            assert_eq!(world.request("GET", path, &[], "").await.status, status, "{path}");
+        }
+        assert_eq!(world.request("GET", "/v1/functions?archived=TRUE", &[], "").await.json()["data"], json!([]));
+        let past = limits::EVENT_TS_MIN;
+        runs(&world, &format!("queued_after={past}&include_output=F"), 1).await;
+        runs(&world, "queued_before=2020-01-01", 0).await;
     }
 }

@@ -284,6 +284,8 @@ fn of_runs() -> Vec<Row> {
             .query("event_id", "string", "Only runs that this event started.")
             .query("started_after", "string", "A date, or milliseconds since 1970.")
             .query("started_before", "string", "A date, or milliseconds since 1970.")
+            .query("queued_after", "string", "A date, or milliseconds since 1970.")
+            .query("queued_before", "string", "A date, or milliseconds since 1970.")
             .query("order", "string", "`desc`, or `asc` for the oldest first.")
             .query("include_output", "boolean", "Also what they gave.")
             .reply::<Many<runs::Run>>("A page."),

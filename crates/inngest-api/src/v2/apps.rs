@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::definitions;
 use super::endpoint::{Call, Endpoint};
 use super::error::Error;
-use super::wire::{Limit, Many, One, Timestamp};
-
-pub(super) const LIMIT: Limit = Limit { default: 20, max: 100 };
+use super::wire::{Many, One, Part, Timestamp};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let endpoints = [
@@ -118,11 +116,8 @@ struct List {
     /// Those that were removed instead of those that are there.
     #[serde(default)]
     archived: bool,
-    /// From where the list goes on: `page.cursor` of the reply before.
-    cursor: Option<String>,
-    /// How many apps at most: 20 unless said otherwise.
-    #[schemars(range(min = 0, max = 100))]
-    limit: Option<i32>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 /// Which app.
@@ -178,14 +173,9 @@ struct SyncProblem {
 }
 
 async fn list(Call { api, parameters, .. }: Call<List>) -> Result<Many<App>, Error> {
-    let limit = LIMIT.of(parameters.limit)?;
-    let after: Option<AppId> = cursor(parameters.cursor.as_deref())?;
     let mut apps = api.engine.history().apps().await?;
-    apps.retain(|app| app.archived_at.is_some() == parameters.archived && after.is_none_or(|after| app.id > after));
-    apps.sort_unstable_by_key(|app| app.id);
-    let more = apps.len() > limit;
-    apps.truncate(limit);
-    let cursor = apps.last().filter(|_| more).map(|app| app.id.to_string());
+    apps.retain(|app| app.archived_at.is_some() == parameters.archived);
+    let (apps, limit, cursor) = parameters.part.by_id(apps, |app| app.id)?;
     let mut counts: HashMap<AppId, usize> = HashMap::new();
     for function in api.engine.registry().functions().filter(|function| function.archived_at.is_none()) {
         *counts.entry(function.app).or_default() += 1;
@@ -234,11 +224,6 @@ fn usable(text: &str) -> Result<String, Error> {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     });
     if is_usable { Ok(url) } else { Err(Error::bad_field("url must be an http or https URL")) }
-}
-
-/// The last one of the page before, by its UUID.
-pub(super) fn cursor<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, Error> {
-    text.map(str::parse).transpose().map_err(|_| Error::bad_field("Cursor is invalid"))
 }
 
 fn render(app: &Registered, function_count: usize) -> App {

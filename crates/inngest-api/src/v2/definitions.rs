@@ -1,10 +1,8 @@
 //! Apps and functions by the names that callers have for them, also those that the registry has forgotten.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use inngest_core::{App, AppId, Function, FunctionId};
-use inngest_executor::registry::Registry;
+use inngest_core::{App, Function};
 use inngest_state::StoreError;
 use percent_encoding::percent_decode_str;
 
@@ -13,6 +11,10 @@ use crate::Api;
 
 /// An app by the name that its SDK has for it, or by its id.
 pub(super) async fn app(api: &Api, name: &str) -> Result<Option<Arc<App>>, StoreError> {
+    // Apps that have not answered yet are called nothing.
+    if name.is_empty() {
+        return Ok(None);
+    }
     let registry = api.engine.registry();
     for name in spellings(name) {
         let by_id = || name.parse().ok().and_then(|id| registry.app(&id));
@@ -67,31 +69,20 @@ pub(super) fn short<'f>(function: &'f Function, app: Option<&App>) -> &'f str {
     rest.unwrap_or(&function.slug)
 }
 
-/// The functions of some runs, with their apps.
-pub(super) struct Definitions {
-    registry: Arc<Registry>,
-    functions: HashMap<FunctionId, Function>,
-    apps: HashMap<AppId, App>,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl Definitions {
-    /// Reads the store only if the registry does not know all of these functions.
-    pub(super) async fn of(api: &Api, mut ids: impl Iterator<Item = FunctionId>) -> Result<Self, StoreError> {
-        let registry = api.engine.registry();
-        let mut known = Self { functions: HashMap::new(), apps: HashMap::new(), registry };
-        if !ids.all(|id| known.registry.function(&id).is_some()) {
-            let (functions, apps) = (api.engine.history().functions().await?, api.engine.history().apps().await?);
-            known.functions = functions.into_iter().map(|function| (function.id, function)).collect();
-            known.apps = apps.into_iter().map(|app| (app.id, app)).collect();
-        }
-        Ok(known)
-    }
+    use crate::testing::World;
 
-    pub(super) fn function(&self, id: FunctionId) -> Option<&Function> {
-        self.registry.function(&id).map(|function| &**function).or_else(|| self.functions.get(&id))
-    }
-
-    pub(super) fn app(&self, id: AppId) -> Option<&App> {
-        self.registry.app(&id).map(|app| &**app).or_else(|| self.apps.get(&id))
+    #[tokio::test]
+    async fn an_app_that_has_not_told_its_name_is_known_by_its_id_alone() {
+        let world = World::new().await;
+        let refused = json!({ "appName": "x", "url": "http://localhost:1/", "sdk": "js:v3.50.0", "functions": [] });
+        assert_eq!(world.request("POST", "/fn/register", &[], &refused.to_string()).await.status, 400);
+        let apps = world.request("GET", "/v2/apps", &[], "").await.json();
+        let id = apps["data"][0]["id"].as_str().unwrap();
+        assert_eq!(world.request("GET", &format!("/v2/apps/{id}"), &[], "").await.status, 200);
+        assert_eq!(world.request("POST", "/v2/apps//syncs", &[], "").await.status, 404);
     }
 }

@@ -53,7 +53,7 @@ impl Error {
     }
 
     /// A path or a method that does not exist.
-    pub(super) fn no_route(status: u16, message: &str) -> Self {
+    pub(crate) fn no_route(status: u16, message: &str) -> Self {
         Self::new(status, "api_error", message)
     }
 

@@ -12,10 +12,8 @@ use serde_json::{Map, Value};
 use super::endpoint::{Call, Endpoint};
 use super::error::Error;
 use super::runs::list::time;
-use super::wire::{Int64, Limit, Many, Nothing, One, Timestamp, raw};
+use super::wire::{Int64, Many, Nothing, One, Part, Timestamp, raw};
 use crate::events::{self, EventError, Refused};
-
-const LIMIT: Limit = Limit { default: 20, max: 100 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let endpoints = [
@@ -125,11 +123,8 @@ struct List {
     /// Also the events that the server itself makes.
     #[serde(default)]
     include_internal: bool,
-    /// From where the list goes on: `page.cursor` of the reply before.
-    cursor: Option<String>,
-    /// How many events at most: 20 unless said otherwise.
-    #[schemars(range(min = 0, max = 100))]
-    limit: Option<i32>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 /// Which event.
@@ -150,9 +145,9 @@ async fn send(Call { api, headers, body, .. }: Call<Nothing, NewEvent>) -> Resul
 }
 
 async fn list(Call { api, parameters, .. }: Call<List>) -> Result<Many<Event>, Error> {
-    let limit = LIMIT.of(parameters.limit)?;
+    let limit = parameters.part.limit()?;
     let names_internal = parameters.name.iter().any(|name| inngest_core::event::is_internal(name));
-    let cursor = parameters.cursor.as_deref().map(str::parse).transpose();
+    let cursor = parameters.part.cursor.as_deref().map(str::parse).transpose();
     let filter = EventFilter {
         names: parameters.name,
         received_after: time("from", parameters.from.as_deref())?,

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use inngest_core::function::Trigger as RegisteredTrigger;
-use inngest_core::{App, Function as Registered, FunctionId};
+use inngest_core::{App, Function as Registered};
 use inngest_executor::registry::Registry;
 use inngest_state::Hold;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::apps::{LIMIT, cursor};
 use super::definitions::{self, existing, short};
 use super::endpoint::{Call, Endpoint};
 use super::error::Error;
 use super::runs::AppName;
-use super::wire::{Many, One};
+use super::wire::{Many, One, Part};
 use crate::function_config::FunctionConfig;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -91,11 +90,8 @@ struct FailureHandler {
 struct List {
     /// The app: the id that its SDK has for it, or its UUID.
     app_id: String,
-    /// From where the list goes on: `page.cursor` of the reply before.
-    cursor: Option<String>,
-    /// How many functions at most: 20 unless said otherwise.
-    #[schemars(range(min = 0, max = 100))]
-    limit: Option<i32>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 /// Which function.
@@ -109,19 +105,12 @@ pub(super) struct Named {
 }
 
 async fn list(Call { api, parameters, .. }: Call<List>) -> Result<Many<Function>, Error> {
-    let limit = LIMIT.of(parameters.limit)?;
-    let after: Option<FunctionId> = cursor(parameters.cursor.as_deref())?;
     let app = definitions::app(&api, &parameters.app_id).await?;
     let registry = api.engine.registry();
-    let of_app = |known: &&Arc<Registered>| {
-        let is_live = known.archived_at.is_none() && after.is_none_or(|after| known.id > after);
-        is_live && app.as_ref().is_some_and(|app| app.id == known.app)
-    };
-    let mut functions: Vec<_> = registry.functions().filter(of_app).collect();
-    functions.sort_unstable_by_key(|function| function.id);
-    let more = functions.len() > limit;
-    functions.truncate(limit);
-    let cursor = functions.last().filter(|_| more).map(|function| function.id.to_string());
+    let of_app =
+        |known: &&Arc<Registered>| known.archived_at.is_none() && app.as_ref().is_some_and(|app| app.id == known.app);
+    let functions = registry.functions().filter(of_app).collect();
+    let (functions, limit, cursor) = parameters.part.by_id(functions, |function| function.id)?;
     let shown = functions.iter().filter_map(|function| Some(render(function, app.as_ref()?, &registry)));
     Ok(Many::page(&api, shown.collect(), limit, cursor))
 }

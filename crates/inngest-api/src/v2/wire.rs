@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use axum::body::Body;
 use http::Response;
@@ -146,6 +147,39 @@ impl Limit {
     }
 }
 
+/// Which part of a list is wanted.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+pub(super) struct Part {
+    /// From where the list goes on: `page.cursor` of the reply before.
+    pub(super) cursor: Option<String>,
+    /// How many at most: 20 unless said otherwise.
+    #[schemars(range(min = 0, max = 100))]
+    limit: Option<i32>,
+}
+
+impl Part {
+    pub(super) fn limit(&self) -> Result<usize, Error> {
+        Limit { default: 20, max: 100 }.of(self.limit)
+    }
+
+    /// This part of a list in the order of its ids, how long it may be, and the cursor of the next part.
+    pub(super) fn by_id<T, I: Ord + FromStr + ToString>(
+        &self,
+        mut all: Vec<T>,
+        id: impl Fn(&T) -> I,
+    ) -> Result<(Vec<T>, usize, Option<String>), Error> {
+        let limit = self.limit()?;
+        let after = self.cursor.as_deref().map(I::from_str).transpose();
+        let after = after.map_err(|_| Error::bad_field("Cursor is invalid"))?;
+        all.retain(|one| after.as_ref().is_none_or(|after| id(one) > *after));
+        all.sort_unstable_by_key(&id);
+        let more = all.len() > limit;
+        all.truncate(limit);
+        let cursor = all.last().filter(|_| more).map(|last| id(last).to_string());
+        Ok((all, limit, cursor))
+    }
+}
+
 /// A time: RFC 3339 in UTC, with no digits of a fraction or with three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub(super) Millis);
@@ -277,6 +311,27 @@ mod tests {
         ];
         for (at, text) in table {
             assert_eq!(Timestamp(Millis(at)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_list_are_the_whole() {
+        let part = |cursor: Option<String>, limit| Part { cursor, limit: Some(limit) };
+        let (mut found, mut cursor) = (Vec::new(), None);
+        while found.len() < 10 {
+            let (next, limit, more) = part(cursor, 2).by_id(vec![5_u32, 1, 4, 2, 3], |one| *one).unwrap();
+            assert_eq!(limit, 2);
+            found.extend(next);
+            match more {
+                Some(more) => cursor = Some(more),
+                None => break,
+            }
+        }
+        assert_eq!(found, [1, 2, 3, 4, 5]);
+        let (all, _, more) = part(None, 5).by_id(found, |one| *one).unwrap();
+        assert_eq!((all.len(), more), (5, None), "nothing follows a page that just fits");
+        for (cursor, limit) in [(Some("x"), 1), (None, 101), (None, -1)] {
+            assert!(part(cursor.map(str::to_owned), limit).by_id(vec![1], |one| *one).is_err(), "{cursor:?} {limit}");
         }
     }
 

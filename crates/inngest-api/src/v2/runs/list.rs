@@ -15,9 +15,8 @@ use crate::v2::definitions::{self, existing};
 use crate::v2::endpoint::{Call, Endpoint};
 use crate::v2::error::Error;
 use crate::v2::events::parse_id;
-use crate::v2::wire::{Limit, Many, TimeRange, Timestamp};
+use crate::v2::wire::{Limit, Many, Part, TimeRange, Timestamp};
 
-const LIMIT: Limit = Limit { default: 20, max: 100 };
 const LIMIT_OF_EVENT: Limit = Limit { default: 20, max: 40 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -82,11 +81,8 @@ struct Filter {
     /// Whether the outputs of the runs are wanted.
     #[serde(default)]
     include_output: bool,
-    /// From where the list goes on: `page.cursor` of the reply before.
-    cursor: Option<String>,
-    /// How many runs at most: 20 unless said otherwise.
-    #[schemars(range(min = 0, max = 100))]
-    limit: Option<i32>,
+    #[serde(flatten)]
+    part: Part,
 }
 
 /// Which runs.
@@ -184,8 +180,8 @@ async fn list(api: &Api, functions: Option<Vec<FunctionId>>, asked: Filter) -> R
         Some("ASC") => true,
         Some(_) => return Err(Error::bad_field("order is invalid")),
     };
-    let limit = LIMIT.of(asked.limit)?;
-    let cursor = asked.cursor.as_deref().map(|text| from_cursor(text, order)).transpose()?;
+    let limit = asked.part.limit()?;
+    let cursor = asked.part.cursor.as_deref().map(|text| from_cursor(text, order)).transpose()?;
     let mut filter = RunFilter {
         statuses,
         functions,

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::definitions::{Definitions, short};
+use super::definitions::short;
 use super::endpoint::{Call, Endpoint};
 use super::error::Error;
 use super::wire::{Int64, One, Timestamp, raw};
 use crate::Api;
+use crate::definitions::Definitions;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
