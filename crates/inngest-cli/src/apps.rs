@@ -22,14 +22,14 @@ pub(crate) fn run(matches: &ArgMatches, server: &Server) -> Result<Told, String>
     let archived = matches.get_flag("archived").then_some("true");
     let (limit, cursor) = flags::limits(matches);
     let (apps, cursor) = server.list("/v2/apps", &Query::default().with_some("archived", archived), limit, cursor)?;
-    let mut table = Table::new(["APP", "FUNCTIONS", "SDK", "SYNCED (UTC)", "URL", "ERROR"]);
+    let mut table = Table::new(["APP", "FUNCTIONS", "SDK", "SINCE (UTC)", "URL", "ERROR"]);
     for app in &apps {
         let sync = &app["latestSync"];
         table.push([
             text(&app["id"]),
             app["functionCount"].as_u64().unwrap_or(0).to_string(),
             format!("{} {}", text(&sync["sdkLanguage"]), text(&sync["sdkVersion"])),
-            clock(&sync["syncedAt"]),
+            clock(&app["createdAt"]),
             text(&sync["url"]),
             text(&sync["error"]),
         ]);

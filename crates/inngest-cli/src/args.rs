@@ -198,10 +198,7 @@ impl Flags {
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            out(&error.to_string());
-            ExitCode::SUCCESS
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => out(&error.to_string()),
         ErrorKind::InvalidSubcommand => {
             // The most similar one is the last.
             let close = context(ContextKind::SuggestedSubcommand);
@@ -227,10 +224,16 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Writes to stdout. A reader that has gone away (`inngest --help | head -1`) is no failure.
-pub(crate) fn out(text: &str) {
+/// Writes to stdout. A reader that has gone away (`inngest --help | head -1`) is no failure; a full disk is.
+pub(crate) fn out(text: &str) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
-    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            err(&format!("Error: stdout cannot be written: {error}\n"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Writes to stderr, which may be closed as well.

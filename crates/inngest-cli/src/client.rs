@@ -4,23 +4,32 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
+use inngest_core::canonical;
 use serde_json::Value;
-use ureq::http::{HeaderMap, HeaderValue, Method, Request};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use crate::args;
-use crate::output::plain;
+use crate::output::plain_lines;
 
 /// Where a dev server is unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:8288";
 const SIGNING_KEY: &str = "INNGEST_SIGNING_KEY";
+/// The header by which every server of Inngest tells what it is.
+pub(crate) const KIND: &str = "x-inngest-server-kind";
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Entries that a server lists at a time.
 const PAGE: usize = 100;
+/// A longer answer is refused; this one has a page of the largest events.
+const ANSWER_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Payloads may be nested as deeply as events may be, and what reads and writes them goes down with them.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// The server that a command asks.
 pub(crate) struct Server {
     pub(crate) url: String,
     agent: ureq::Agent,
+    /// What to do when it cannot be reached.
+    hint: &'static str,
 }
 
 /// What a server answered.
@@ -59,24 +68,22 @@ pub(crate) fn url() -> Arg {
 /// Runs a command that asks a server.
 pub(crate) fn answer(
     matches: &ArgMatches,
-    command: impl FnOnce(&ArgMatches, &Server) -> Result<Told, String>,
+    command: impl FnOnce(&ArgMatches, &Server) -> Result<Told, String> + Send,
 ) -> ExitCode {
-    tell(matches, command(matches, &Server::of(innermost(matches))))
+    let run = || tell(matches, Server::of(innermost(matches)).and_then(|server| command(matches, &server)));
+    std::thread::scope(|scope| match std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run) {
+        Ok(running) => running.join().unwrap_or(ExitCode::FAILURE),
+        Err(error) => tell(matches, Err(format!("no thread can be started: {error}"))),
+    })
 }
 
 /// Prints what a command tells, as JSON if that was asked for, or why it failed.
 pub(crate) fn tell(matches: &ArgMatches, told: Result<Told, String>) -> ExitCode {
     match told {
-        Ok((answer, _)) if matches.get_one("json").copied().unwrap_or(false) => {
-            args::out(&format!("{answer}\n"));
-            ExitCode::SUCCESS
-        }
-        Ok((_, text)) => {
-            args::out(&text);
-            ExitCode::SUCCESS
-        }
+        Ok((answer, _)) if matches.get_one("json").copied().unwrap_or(false) => args::out(&format!("{answer}\n")),
+        Ok((_, text)) => args::out(&text),
         Err(problem) => {
-            args::err(&format!("Error: {}\n", plain(&problem)));
+            args::err(&format!("Error: {}\n", plain_lines(&problem)));
             ExitCode::FAILURE
         }
     }
@@ -87,9 +94,10 @@ fn innermost(matches: &ArgMatches) -> &ArgMatches {
 }
 
 impl Server {
-    fn of(matches: &ArgMatches) -> Self {
-        let given = matches.get_one::<String>("url").map(|url| url.trim_end_matches('/')).filter(|url| !url.is_empty());
-        Self::at(given.unwrap_or(DEFAULT_URL), TIMEOUT)
+    fn of(matches: &ArgMatches) -> Result<Self, String> {
+        let given = matches.get_one::<String>("url").map(|url| url.trim()).filter(|url| !url.is_empty());
+        let hint = ". Is it running? Another one is named by --url or INNGEST_BASE_URL";
+        Ok(Self { hint, ..Self::at(&base(given.unwrap_or(DEFAULT_URL))?, TIMEOUT) })
     }
 
     /// The server at this URL.
@@ -97,7 +105,7 @@ impl Server {
         // Whom a proxy would serve, the address of a server at hand is not meant for.
         let config =
             ureq::Agent::config_builder().timeout_global(Some(timeout)).proxy(None).http_status_as_error(false);
-        Self { url: url.to_owned(), agent: config.build().into() }
+        Self { url: url.to_owned(), agent: config.build().into(), hint: "" }
     }
 
     /// The `data` of what the server answers.
@@ -156,9 +164,8 @@ impl Server {
     }
 
     fn whole(&self, method: Method, path: &str, body: Option<&str>) -> Result<Value, Refusal> {
-        let Reply { status, text, .. } = self.request(method, path, body)?;
-        let answer: Option<Value> =
-            if text.trim().is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() };
+        let Reply { status, headers, text } = self.request(method, path, body)?;
+        let answer: Option<Value> = if text.trim().is_empty() { Some(Value::Null) } else { parse(&text) };
         if let (200..300, Some(answer)) = (status, &answer) {
             return Ok(answer.clone());
         }
@@ -168,6 +175,14 @@ impl Server {
             (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server").into(),
             (404, Some(error)) => Refusal { text: error.to_owned(), is_absence: true },
             (_, Some(error)) => error.to_owned().into(),
+            (status, None) if headers.contains_key(KIND) => {
+                let path = path.split('?').next().unwrap_or(path);
+                let url = &self.url;
+                format!(
+                    "{url} is an Inngest server, but answers {path} with status {status}; is it of another version?"
+                )
+                .into()
+            }
             (status, None) => self.stranger(status).into(),
         })
     }
@@ -175,10 +190,8 @@ impl Server {
     /// Any answer of the server.
     pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> Result<Reply, String> {
         self.exchange(method, path, body).map_err(|cause| {
-            let url = &self.url;
-            format!(
-                "the server at {url} cannot be reached: {cause}. Is it running? Another one is named by --url or INNGEST_BASE_URL"
-            )
+            let Self { url, hint, .. } = self;
+            format!("the server at {url} cannot be reached: {cause}{hint}")
         })
     }
 
@@ -192,13 +205,35 @@ impl Server {
         let request = request.body(body.unwrap_or_default().to_owned());
         let request = request.map_err(|error| format!("this is no URL: {error}"))?;
         let mut reply = self.agent.run(request).map_err(|error| error.to_string())?;
-        let text = reply.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let body = reply.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = body.map_err(|error| error.to_string())?;
         Ok(Reply { status: reply.status().as_u16(), headers: std::mem::take(reply.headers_mut()), text })
     }
 
     fn stranger(&self, status: u16) -> String {
         format!("{} answered with status {status}, and not as an Inngest server", self.url)
     }
+}
+
+/// The URL of a server, without a slash at its end; `http` unless it says otherwise.
+fn base(given: &str) -> Result<String, String> {
+    let url = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
+    let url = url.trim_end_matches('/').to_owned();
+    let is_usable = url.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    is_usable.then_some(url).ok_or_else(|| {
+        format!("{given:?} is no http or https URL; --url or INNGEST_BASE_URL names a server, such as {DEFAULT_URL}")
+    })
+}
+
+/// JSON, nested as deeply as payloads may be.
+fn parse(text: &str) -> Option<Value> {
+    // It refuses what is nested more deeply.
+    canonical::canonicalise(text.as_bytes(), canonical::Numbers::Exact).ok()?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader.disable_recursion_limit();
+    reader.into_iter().next()?.ok()
 }
 
 /// Parameters of a request.
@@ -271,6 +306,21 @@ mod tests {
         assert_eq!(sent(" signkey-test-1\n"), Ok(Some("Bearer signkey-test-1".to_owned())));
         assert_eq!((sent(""), sent(" \n")), (Ok(None), Ok(None)));
         assert!(sent("a\nb").unwrap_err().starts_with("INNGEST_SIGNING_KEY holds"));
+    }
+
+    #[test]
+    fn a_server_is_named_with_or_without_its_scheme() {
+        for (given, expected) in [
+            ("http://127.0.0.1:8288/", "http://127.0.0.1:8288"),
+            ("localhost:8288", "http://localhost:8288"),
+            ("inngest", "http://inngest"),
+            ("https://inngest.example/", "https://inngest.example"),
+        ] {
+            assert_eq!(base(given).as_deref(), Ok(expected));
+        }
+        for given in ["ftp://x", "http://", "not a url", "file:///x"] {
+            assert!(base(given).unwrap_err().contains("is no http or https URL"), "{given}");
+        }
     }
 
     #[test]

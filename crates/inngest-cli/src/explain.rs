@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::{self, Server, Told, ulid};
 use crate::flags;
-use crate::output::plain;
+use crate::output::{NAME_WIDTH_MAX, plain};
 
 pub(crate) fn command() -> Command {
     Command::new("explain")
@@ -77,7 +77,7 @@ fn table(explained: &Value) -> String {
     let titles = Line { name: title("JOB"), status: title("STATUS"), attempt: title("ATTEMPT"), text: title("WHY") };
     let lines: Vec<Line> = std::iter::once(titles).chain(lines).collect();
     if lines.len() > 1 {
-        let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+        let width = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH_MAX);
         out.push('\n');
         for Line { name, status, attempt, text } in lines {
             let _written = writeln!(out, "{name:<width$}  {status:<8}  {attempt:<7}  {text}");

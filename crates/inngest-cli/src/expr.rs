@@ -38,6 +38,9 @@ fn eval(matches: &ArgMatches) -> Result<Told, String> {
     let text = flags::text(matches, "expression").unwrap_or_default();
     let read = |name: &'static str| {
         let given = flags::text(matches, name).map(|given| input::json(&format!("--{name}"), given)).transpose()?;
+        if given.as_ref().is_some_and(|given| !given.get().starts_with('{')) {
+            return Err(format!("--{name} must be a JSON object"));
+        }
         let parsed = given.map(|given| event::parse(given.get().as_bytes())).transpose();
         parsed.map_err(|error| format!("--{name} is no JSON: {error}"))
     };
@@ -61,8 +64,8 @@ pub(crate) fn check_command(what: &str, members: &str) -> Command {
 pub(crate) fn check(matches: &ArgMatches, name: &str, verdict: fn(&Value) -> Verdict) -> Result<Told, String> {
     let path = flags::text(matches, "file").unwrap_or_default();
     let text = input::file(path)?;
-    let cases: Vec<Value> =
-        serde_json::from_str(&text).map_err(|error| format!("{path} is no JSON array of cases: {error}"))?;
+    let cases: Vec<Value> = serde_json::from_str(&text)
+        .map_err(|error| format!("{} is no JSON array of cases: {error}", input::named(path)))?;
     let (mut deviations, mut lines) = (0, Vec::new());
     for (index, case) in cases.iter().enumerate() {
         match verdict(case) {

@@ -28,6 +28,7 @@ pub(crate) fn page() -> [Arg; 2] {
             .long("limit")
             .value_name("N")
             .value_parser(clap::value_parser!(i64).range(1..=LIMIT_MAX))
+            .allow_negative_numbers(true)
             .default_value(LIMIT)
             .help("At most so many."),
         Arg::new("cursor").long("cursor").value_name("CURSOR").help("Go on where a list has ended."),

@@ -50,11 +50,16 @@ pub(crate) fn file(path: &str) -> Result<String, String> {
         "-" => std::io::stdin().lock().take(BYTES_MAX + 1).read_to_string(&mut text),
         path => std::fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text)),
     };
-    let read = read.map_err(|error| format!("{path} cannot be read: {error}"))?;
+    let read = read.map_err(|error| format!("{} cannot be read: {error}", named(path)))?;
     if read as u64 > BYTES_MAX {
-        return Err(format!("{path} is longer than {BYTES_MAX} bytes"));
+        return Err(format!("{} is longer than {BYTES_MAX} bytes", named(path)));
     }
     Ok(text)
+}
+
+/// What a path is called in errors.
+pub(crate) fn named(path: &str) -> &str {
+    if path == "-" { "stdin" } else { path }
 }
 
 #[cfg(test)]

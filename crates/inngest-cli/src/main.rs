@@ -42,8 +42,7 @@ fn main() -> ExitCode {
 fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some(("alpha", matches)) if matches.subcommand_name() == Some("api") => {
-            args::out(&format!("{}\n", args::MOVED));
-            ExitCode::SUCCESS
+            args::out(&format!("{}\n", args::MOVED))
         }
         Some(("alpha", matches)) => run(matches),
         Some(("dev", matches)) => dev::run(matches),
@@ -60,13 +59,7 @@ fn run(matches: &ArgMatches) -> ExitCode {
         Some(("cron", matches)) => client::tell(matches, cron::run(matches)),
         Some(("completion", matches)) => client::tell(matches, completion::run(matches)),
         Some(("man", matches)) => client::tell(matches, completion::man(matches)),
-        Some(("version", _)) => {
-            args::out(&format!("{VERSION}\n"));
-            ExitCode::SUCCESS
-        }
-        _ => {
-            args::out(&format!("{}\n", args::command().render_help()));
-            ExitCode::SUCCESS
-        }
+        Some(("version", _)) => args::out(&format!("{VERSION}\n")),
+        _ => args::out(&format!("{}\n", args::command().render_help())),
     }
 }

@@ -15,7 +15,10 @@ use crate::log;
 /// A column is not made narrower than this.
 const WIDTH_MIN: usize = 8;
 /// Between two columns.
-const GAP: &str = "  ";
+const GAP: usize = 2;
+
+/// Longer names of steps stand out of their column.
+pub(crate) const NAME_WIDTH_MAX: usize = 80;
 
 /// Aligned columns under their heads.
 pub(crate) struct Table {
@@ -41,7 +44,7 @@ impl Table {
         let columns = self.rows.first().map_or(0, Vec::len);
         let longest = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let mut widths: Vec<usize> = (0..columns).map(longest).collect();
-        let gaps = GAP.len() * columns.saturating_sub(1);
+        let gaps = GAP * columns.saturating_sub(1);
         while let Some(width) = width
             && widths.iter().sum::<usize>() + gaps > width
         {
@@ -50,9 +53,16 @@ impl Table {
         }
         let mut out = String::new();
         for row in &self.rows {
-            let cells: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", shortened(cell, *width))).collect();
-            out.push_str(cells.join(GAP).trim_end());
+            let mut line = String::new();
+            // What is missing to the width of the columns before.
+            let mut missing = 0;
+            for (cell, width) in row.iter().zip(&widths) {
+                let cell = shortened(cell, *width);
+                line.extend(std::iter::repeat_n(' ', missing));
+                line.push_str(&cell);
+                missing = GAP + width - cell.chars().count();
+            }
+            out.push_str(line.trim_end());
             out.push('\n');
         }
         out
@@ -90,6 +100,11 @@ pub(crate) fn plain(text: &str) -> String {
     // Writing to a string does not fail.
     let _written = log::plain(text, &mut out);
     out
+}
+
+/// A text of the server with its lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// A list that the server sent.
@@ -157,6 +172,18 @@ x                           a-functio…  ünï
         assert_eq!(table.render(Some(50)), narrow);
         let narrowest = table.render(Some(1));
         assert!(narrowest.contains("01M85QRDBHC70063SSP1V76AAN  shop-or…  order/p…\n"), "{narrowest}");
+    }
+
+    #[test]
+    fn a_cell_may_be_longer_than_any_line() {
+        let mut table = Table::new(["EVENT", "DATA", "X"]);
+        let long = "x".repeat(100_000);
+        table.push([&*long, &long, "y"].map(str::to_owned));
+        table.push(["a", "b", ""].map(str::to_owned));
+        let lines: Vec<String> = table.render(None).lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], format!("EVENT{0}  DATA{1}  X", " ".repeat(99_995), " ".repeat(99_996)));
+        assert_eq!(lines[1], format!("{long}  {long}  y"));
+        assert_eq!(lines[2], format!("a{}  b", " ".repeat(99_999)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) fn run(_: &ArgMatches, server: &Server) -> Result<Told, String> {
     let began = Instant::now();
     let reply = server.request(Method::GET, "/health", None)?;
     let ms = began.elapsed().as_secs_f64() * 1_000.0;
-    let kind = reply.headers.get("x-inngest-server-kind").and_then(|kind| kind.to_str().ok());
+    let kind = reply.headers.get(client::KIND).and_then(|kind| kind.to_str().ok());
     match (reply.status, kind) {
         (200, Some(kind)) => Ok((
             json!({ "url": server.url, "kind": kind, "ms": ms }),

@@ -408,6 +408,12 @@ mod tests {
                 (&json!("app"), &json!(1))
             );
         }
+        // A function that runs again is known again, while its app is not.
+        let again = world.request("POST", &format!("/v1/runs/{run}/rerun"), &[], "").await;
+        assert_eq!(again.status, 200, "{}", again.text);
+        assert_eq!(runs(&world, "app=app", 2).await.text.matches("\"app_name\":\"app\"").count(), 2);
+        let shown = world.request("GET", "/v2/runs", &[], "").await.text;
+        assert_eq!(shown.matches(r#""app":{"id":"app"}"#).count(), 2, "{shown}");
         for path in [format!("/v1/runs/{run}"), format!("/v1/events/{event}/runs"), format!("/v1/runs/{run}/explain")] {
             let reply = world.request("GET", &path, &[], "").await;
             assert!(reply.text.contains("\"function_slug\":\"app-hello\""), "{path}: {}", reply.text);

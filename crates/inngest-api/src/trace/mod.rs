@@ -26,6 +26,7 @@ use inngest_state::trace::{ResponseHead, StepDetail, UserSpan};
 use inngest_state::{Metadata, StoreError};
 
 use crate::Api;
+use crate::definitions::Definitions;
 pub(crate) use inngest_executor::spans::trace_id;
 pub(crate) use legacy::legacy;
 pub(crate) use output::output;
@@ -35,7 +36,7 @@ pub(crate) use tree::tree;
 #[derive(Clone, Debug)]
 pub(crate) struct RunView {
     pub(crate) run: RunRecord,
-    /// `None` when the function is not known any more.
+    /// `None` when nobody knows the function any more.
     pub(crate) function: Option<Arc<Function>>,
     pub(crate) trace: RunTrace,
     pub(crate) metadata: Vec<Metadata>,
@@ -295,7 +296,8 @@ pub(crate) async fn load(api: &Api, id: RunId) -> Result<Option<RunView>, StoreE
     let invoked: Vec<RunId> = invoked.collect();
     let invoked = if invoked.is_empty() { Vec::new() } else { history.run_records(invoked).await? };
     let invoked = invoked.into_iter().map(|run| (run.id, run)).collect();
-    let function = api.engine.registry().function(&run.function).cloned();
+    let definitions = Definitions::of(api, [run.function].into_iter()).await?;
+    let function = definitions.function(run.function).cloned();
     let now = api.engine.ids().now();
     Ok(Some(RunView { run, function, trace, metadata, events, invoked, now }))
 }

@@ -27,15 +27,18 @@ const COMMON: [&str; 16] = [
     "verbose",
 ];
 
+/// Flags that all endpoints have come after their own ones in the help.
+const AFTER_OWN: usize = 900;
+
 pub(crate) fn command() -> Command {
-    let option = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help).global(true)
-    };
+    let common = |name: &'static str| Arg::new(name).long(name).global(true).display_order(AFTER_OWN);
+    let option =
+        |name: &'static str, value: &'static str, help: &'static str| common(name).value_name(value).help(help);
     let secret = |arg: Arg, variable: &'static str| arg.env(variable).hide_env_values(true);
     let mut command = Command::new("api")
         .about("Ask the REST API (v2) of a server, an endpoint a command.")
         .subcommand_required(true)
-        .arg(Arg::new("prod").long("prod").action(ArgAction::SetTrue).global(true).help("Ask Inngest Cloud."))
+        .arg(common("prod").action(ArgAction::SetTrue).help("Ask Inngest Cloud."))
         .arg(option("config", "FILE", "Read api-host, api-port and prod from this file."))
         .arg(option("api-host", "HOST", "Where the API is: host, host:port or URL."))
         .arg(
@@ -46,7 +49,7 @@ pub(crate) fn command() -> Command {
         .arg(secret(option("signing-key", "KEY", "Key that is sent when there is no API key."), "INNGEST_SIGNING_KEY"))
         .arg(option("env", "NAME", "Environment that is meant.").env("INNGEST_ENV"))
         .arg(option("timeout", "TIME", "How long the answer may take; 0 for ever. [default: 30s]"))
-        .arg(Arg::new("raw").long("raw").action(ArgAction::SetTrue).global(true).help("Print the answer as it came."))
+        .arg(common("raw").action(ArgAction::SetTrue).help("Print the answer as it came."))
         .after_help(flags::examples(&["inngest api get-function-runs --limit 5"]));
     for endpoint in ENDPOINTS.iter() {
         command = command.subcommand(endpoint_command(endpoint));

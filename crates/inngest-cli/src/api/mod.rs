@@ -14,7 +14,7 @@ use inngest_api::v2::operations;
 pub(crate) use command::command;
 
 use crate::args;
-use crate::output::plain;
+use crate::output::plain_lines;
 
 /// An operation as a command.
 struct Endpoint {
@@ -52,12 +52,9 @@ impl Endpoint {
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     match ask(matches) {
-        Ok(answer) => {
-            args::out(&answer);
-            ExitCode::SUCCESS
-        }
+        Ok(answer) => args::out(&answer),
         Err(problem) => {
-            args::err(&format!("Error: {}\n", plain(&problem)));
+            args::err(&format!("Error: {}\n", plain_lines(&problem)));
             ExitCode::FAILURE
         }
     }

@@ -81,16 +81,14 @@ fn suites(matches: &ArgMatches) -> ExitCode {
     let runtime = runtime.expect("a machine that runs processes can run threads");
     let report = report::json(&runtime.block_on(Box::pin(runner::run(settings, &cases))));
     let text = report::render(&report, &format);
-    match output {
-        None => args::out(&text),
+    let is_written = match output {
+        None => args::out(&text) == ExitCode::SUCCESS,
         Some(path) => {
-            if let Err(error) = std::fs::write(&path, text) {
-                args::err(&format!("Error: {path} cannot be written: {error}\n"));
-                return ExitCode::FAILURE;
-            }
+            let written = std::fs::write(&path, text);
+            written.map_err(|error| args::err(&format!("Error: {path} cannot be written: {error}\n"))).is_ok()
         }
-    }
-    if report::has_failed(&report) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    };
+    if is_written && !report::has_failed(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn list() -> client::Told {

@@ -43,6 +43,7 @@ pub(super) fn replay_command() -> Command {
                 .long("limit")
                 .value_name("N")
                 .value_parser(clap::value_parser!(u64).range(1..=10_000))
+                .allow_negative_numbers(true)
                 .help("At most so many runs. [default: 10000]"),
         )
         .arg(
@@ -77,16 +78,22 @@ pub(super) fn rerun(matches: &ArgMatches, server: &Server) -> Result<Told, Strin
 pub(super) fn replay(matches: &ArgMatches, server: &Server) -> Result<Told, String> {
     let (since, until) = flags::bounds(matches)?;
     let (function, statuses) = (flags::text(matches, "function").unwrap_or_default(), super::statuses(matches));
+    let limit = matches.get_one::<u64>("limit").copied();
     if matches.get_flag("dry-run") {
-        let (number, runs) = super::count(server, &super::query(matches, &statuses)?)?;
+        super::app_of(server, function)?;
+        let query = super::of_function(matches, &statuses)
+            .with_some("queued_after", since.as_deref())
+            .with_some("queued_before", until.as_deref());
+        let (number, runs) = super::count(server, &query, limit)?;
         return Ok((json!({ "count": number }), format!("{runs} of {function} would run again.\n")));
     }
-    let limit = matches.get_one::<u64>("limit");
     let body = json!({
         "function_id": function, "status": statuses, "queued_after": since, "queued_before": until, "limit": limit,
     });
     let done = server.ask(Method::POST, "/v1/reruns", Some(&body))?;
-    let mut text = format!("{} runs of {function} run again.\n", done["count"]);
+    let started = done["count"].as_u64().unwrap_or_default();
+    let (runs, run) = if started == 1 { ("run", "runs") } else { ("runs", "run") };
+    let mut text = format!("{started} {runs} of {function} {run} again.\n");
     if done["skipped"] != 0 {
         text.push_str(&format!("{} were skipped, since another run of their singleton goes on.\n", done["skipped"]));
     }

@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use ureq::http::Method;
 
-use crate::client::{self, Query, Server, Told, ulid};
+use crate::client::{self, Server, Told, ulid};
 use crate::output::{plain, rfc3339, text};
 use crate::{flags, input};
 
@@ -59,26 +59,18 @@ fn some(matches: &ArgMatches, server: &Server) -> Result<Told, String> {
 fn many(matches: &ArgMatches, server: &Server, function: &str) -> Result<Told, String> {
     let (since, until) = flags::bounds(matches)?;
     let condition = flags::text(matches, "if");
+    let app = super::app_of(server, function)?;
     if matches.get_flag("dry-run") {
-        let (number, runs) = super::count(server, &super::query(matches, &OPEN)?)?;
+        let (number, runs) = super::count(server, &super::query(matches, &OPEN)?, None)?;
         let hint = condition.map_or("", |_| ", as far as their events satisfy the expression");
         return Ok((json!({ "count": number }), format!("{runs} of {function} would be cancelled{hint}.\n")));
     }
     let body = json!({
-        "app_id": app_of(server, function)?, "function_id": function, "if": condition, "started_after": since,
+        "app_id": app, "function_id": function, "if": condition, "started_after": since,
         "started_before": until.unwrap_or_else(|| rfc3339(input::now())),
     });
     let done = server.ask(Method::POST, "/v1/cancellations", Some(&body))?;
     let (id, before) = (text(&done["id"]), text(&done["started_before"]));
     let text = format!("Runs of {} that started before {before} are cancelled (cancellation {id}).\n", plain(function));
     Ok((done, text))
-}
-
-/// The app that a function belongs to, which the API wants to know.
-fn app_of(server: &Server, function: &str) -> Result<String, String> {
-    let (functions, _) = server.list("/v1/functions", &Query::default(), usize::MAX, None)?;
-    let found = functions.iter().find(|one| one["id"] == function || one["internal_id"] == function);
-    let app = found.and_then(|found| found["app_name"].as_str());
-    app.map(str::to_owned)
-        .ok_or_else(|| format!("Function not found: {function}. inngest functions list tells which there are"))
 }

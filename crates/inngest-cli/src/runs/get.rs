@@ -8,7 +8,7 @@ use ureq::http::Method;
 
 use crate::client::{self, Server, Told, ulid};
 use crate::flags;
-use crate::output::{clock, fact, list, plain, shortened, text, took};
+use crate::output::{NAME_WIDTH_MAX, clock, fact, list, plain, shortened, text, took};
 
 /// Longest text of an output or error that people are shown; `--json` has all of it.
 const SHOWN: usize = 200;
@@ -70,7 +70,7 @@ fn tree(actions: &[Value]) -> String {
     if nodes.is_empty() {
         return String::new();
     }
-    let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
+    let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH_MAX);
     let mut out = "\nSteps\n".to_owned();
     let last = nodes.len() - 1;
     for (index, Node { name, actions, .. }) in nodes.into_iter().enumerate() {
@@ -140,6 +140,8 @@ Steps
 └─ rest        Sleeping   until 2026-11-27 12:00:09
 ";
         assert_eq!(tree(&actions), expected);
+        let long = json!({ "id": "1", "name": "n".repeat(100_000), "op": "StepRun", "status": "Completed" });
+        assert!(tree(&[long]).contains("nnn  Completed"));
         assert_eq!(tree(&[]), "");
     }
 }

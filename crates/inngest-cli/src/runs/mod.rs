@@ -51,12 +51,17 @@ fn status<const N: usize>(possible: [&'static str; N]) -> Arg {
         .help("Only runs of this status. May be repeated.")
 }
 
+/// The runs of these statuses, of the function that is named.
+fn of_function(matches: &ArgMatches, statuses: &[&str]) -> Query {
+    Query::default()
+        .with_all("status", statuses.iter().copied())
+        .with_some("function", flags::text(matches, "function"))
+}
+
 /// The runs that the flags of a command mean.
 fn query(matches: &ArgMatches, statuses: &[&str]) -> Result<Query, String> {
     let (since, until) = flags::bounds(matches)?;
-    Ok(Query::default()
-        .with_all("status", statuses.iter().copied())
-        .with_some("function", flags::text(matches, "function"))
+    Ok(of_function(matches, statuses)
         .with_some("started_after", since.as_deref())
         .with_some("started_before", until.as_deref()))
 }
@@ -69,10 +74,20 @@ fn statuses(matches: &ArgMatches) -> Vec<&str> {
 /// Runs that a dry run counts at most.
 const COUNT_MAX: usize = 10_000;
 
-/// How many runs there are: `12 runs`, or `more than 10000 runs`.
-fn count(server: &Server, query: &Query) -> Result<(usize, String), String> {
-    let (runs, more) = server.list("/v1/runs", query, COUNT_MAX, None)?;
+/// How many runs there are, of which `limit` are meant: `12 runs`, or `more than 10000 runs`.
+fn count(server: &Server, query: &Query, limit: Option<u64>) -> Result<(usize, String), String> {
+    let max = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(COUNT_MAX);
+    let (runs, more) = server.list("/v1/runs", query, max, None)?;
     let number = runs.len();
-    let more = if more.is_some() { "more than " } else { "" };
+    let more = if more.is_some() && limit.is_none() { "more than " } else { "" };
     Ok((number, format!("{more}{number} run{}", if number == 1 { "" } else { "s" })))
+}
+
+/// The app that a function belongs to, which the API wants to know.
+fn app_of(server: &Server, function: &str) -> Result<String, String> {
+    let (functions, _) = server.list("/v1/functions", &Query::default(), usize::MAX, None)?;
+    let found = functions.iter().find(|one| one["id"] == function || one["internal_id"] == function);
+    let app = found.and_then(|found| found["app_name"].as_str());
+    app.map(str::to_owned)
+        .ok_or_else(|| format!("Function not found: {function}. inngest functions list tells which there are"))
 }

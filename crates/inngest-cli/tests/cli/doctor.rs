@@ -56,6 +56,8 @@ async fn a_doctor_names_each_check_and_what_is_wrong() {
     let ended = place.line(&line).await;
     assert!(ended.out.contains("• store ... FAIL\n• clock ... FAIL\n"), "{}", ended.out);
     assert!(ended.err.contains("healthcheck: api http://127.0.0.1:"), "{}", ended.err);
+    // Its server is named by other flags than that of the other commands.
+    assert!(ended.err.contains("apps: the server at ") && !ended.err.contains("--url"), "{}", ended.err);
 }
 
 #[tokio::test]
@@ -65,6 +67,8 @@ async fn a_ping_tells_what_answers() {
     let url = dev.client().base().to_owned();
     let ended = place.line(&format!("ping --url {url}")).await;
     assert!(ended.out.starts_with(&format!("{url} is an Inngest server (dev); it answered in ")), "{}", ended.out);
+    let bare = url.strip_prefix("http://").unwrap();
+    assert_eq!(place.line(&format!("ping --url {bare}/")).await.code, Some(0), "without its scheme");
     let ended = place.run(["ping", "--json"], &[("INNGEST_BASE_URL", &url)]).await;
     let told: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!((&told["url"], &told["kind"]), (&url.as_str().into(), &"dev".into()));

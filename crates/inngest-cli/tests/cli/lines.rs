@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::process::Stdio;
 
 use crate::place::{Place, entries};
 
@@ -110,4 +111,9 @@ async fn text_that_is_no_utf8_and_closed_pipes_are_no_panics() {
     drop(reader);
     let status = place.command().arg("--help").env("INNGEST_X", bytes()).stdout(writer).status().await.unwrap();
     assert_eq!(status.code(), Some(0));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let running = place.command().arg("version").stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = running.wait_with_output().await.unwrap();
+    let problem = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && problem.starts_with("Error: stdout cannot be written: "), "{problem}");
 }

@@ -33,6 +33,8 @@ async fn an_expression_is_evaluated() {
         (&["async.data"], "async"),
         (&["true", "--event", "{"], "Error: --event is no JSON: "),
         (&["true", "--event", "nowhere.json"], "Error: nowhere.json cannot be read: "),
+        (&["true", "--event", "[1]"], "Error: --event must be a JSON object"),
+        (&["event.data ="], "at: '='\n | event.data =\n | "),
     ] {
         let ended = place.run(["expr", "eval"].iter().chain(arguments), &[]).await;
         assert_eq!((ended.code, &*ended.out), (Some(1), ""), "{arguments:?}");

@@ -5,6 +5,8 @@ use std::time::Duration;
 use inngest_testkit::server::free_port;
 use inngest_testkit::{Answer, StubApp, StubFunction, wait_until};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::place::{Dev, Ended, Place, SOON};
 
@@ -104,6 +106,24 @@ async fn events_are_sent_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn payloads_are_shown_however_deep_and_large_they_are() {
+    let asked = Asked::new().await;
+    let deep = format!("{}{}", "[".repeat(9_000), "]".repeat(9_000));
+    asked.place.write("a/b/c/deep.json", &format!(r#"[{{"name":"shop/deep","data":{{"a":{deep}}}}}]"#));
+    let sent = asked.json(&["events", "send", "--file", "deep.json"]).await;
+    let event = sent["ids"][0].as_str().unwrap();
+    assert!(asked.told(&["events", "get", event]).await.contains(&deep));
+    let large = json!({ "name": "shop/large", "data": { "text": "x".repeat(3_000_000) } });
+    asked.place.write("a/b/c/large.json", &json!([large, large, large, large]).to_string());
+    asked.json(&["events", "send", "--file", "large.json"]).await;
+    for arguments in [&["events", "list"][..], &["events", "list", "--json"]] {
+        let listed = asked.told(arguments).await;
+        assert!(listed.len() > 12_000_000 && listed.contains(&deep), "{arguments:?}");
+    }
+    asked.dev.stop().await;
+}
+
+#[tokio::test]
 async fn runs_are_listed_by_filters_and_shown_with_their_steps() {
     let asked = Asked::new().await;
     let good = asked.run_of("shop/good", "Completed").await;
@@ -139,6 +159,7 @@ async fn runs_are_listed_by_filters_and_shown_with_their_steps() {
         (&["runs", "list", "--status", "faild"][..], "a similar value exists: 'failed'"),
         (&["runs", "list", "--since", "soon"], "Error: --since: \"soon\" is no time; one is 2h30m or "),
         (&["runs", "list", "--limit", "0"], "invalid value '0' for '--limit <N>'"),
+        (&["runs", "list", "--limit", "-1"], "invalid value '-1' for '--limit <N>'"),
         (&["runs", "list", "--cursor", "?"], "Error: Invalid cursor query parameter"),
         (&["runs", "get", "../x"], "Error: \"../x\" is no id of a run"),
         (
@@ -179,6 +200,7 @@ async fn runs_are_cancelled_by_id_or_by_filter() {
         (&["runs", "cancel", &one, "--dry-run"], "cannot be used with"),
         (&["runs", "cancel", &one, "--since", "1h"], "cannot be used with"),
         (&["runs", "cancel", "--function", "shop-none"], "Error: Function not found: shop-none. "),
+        (&["runs", "cancel", "--function", "shop-none", "--dry-run"], "Error: Function not found: shop-none. "),
         (&["runs", "cancel", "--function", "shop-slow", "--if", "event.data ="], "Error: "),
     ] {
         let ended = asked.run(arguments).await;
@@ -203,9 +225,37 @@ async fn runs_run_again_one_or_many() {
     let dry = ["runs", "replay", "--function", "shop-bad", "--dry-run"];
     assert_eq!(asked.told(&dry).await, "2 runs of shop-bad would run again.\n");
     let replay = ["runs", "replay", "--function", "shop-bad", "--status", "failed", "--since", "1h", "--limit", "1"];
-    assert_eq!(asked.told(&replay).await, "1 runs of shop-bad run again.\n");
+    assert_eq!(asked.told(&[&replay[..], &["--dry-run"]].concat()).await, "1 run of shop-bad would run again.\n");
+    assert_eq!(asked.told(&replay).await, "1 run of shop-bad runs again.\n");
+    let ended = asked.run(&["runs", "replay", "--function", "shop-none", "--dry-run"]).await;
+    assert!(ended.code == Some(1) && ended.err.starts_with("Error: Function not found: shop-none. "), "{}", ended.err);
     wait_until("a third run", SOON, async || (asked.app.calls_of("bad").len() == 3).then_some(())).await.unwrap();
     asked.dev.stop().await;
+}
+
+#[tokio::test]
+async fn servers_of_another_version_are_told_from_strangers() {
+    let place = Place::new();
+    for (header, problem) in [
+        (
+            "x-inngest-server-kind: dev",
+            "is an Inngest server, but answers /v1/runs with status 404; is it of another version?",
+        ),
+        ("server: x", "answered with status 404, and not as an Inngest server"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let reply = format!("HTTP/1.1 404 Not Found\r\n{header}\r\ncontent-length: 4\r\n\r\nnone");
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        });
+        let ended = place.run(["runs", "list", "--url", &url], &[]).await;
+        serving.await.unwrap();
+        assert_eq!((ended.code, ended.err), (Some(1), format!("Error: {url} {problem}\n")));
+    }
 }
 
 #[tokio::test]
@@ -235,7 +285,7 @@ async fn functions_are_listed_and_invoked() {
 async fn apps_are_listed() {
     let asked = Asked::new().await;
     let told = asked.told(&["apps", "list"]).await;
-    assert!(told.starts_with("APP ") && told.contains("\nshop  3          js v4.24.0  "), "{told}");
+    assert!(told.starts_with("APP ") && told.contains("\nshop  3          js v4.24.0  2"), "{told}");
     let listed = asked.json(&["apps", "ls"]).await;
     assert_eq!((&listed["data"][0]["id"], &listed["cursor"]), (&json!("shop"), &Value::Null));
     assert_eq!(asked.told(&["apps", "list", "--archived"]).await, "There are none.\n");

@@ -317,3 +317,13 @@ async fn what_fails_is_told_with_its_steps_and_runs_again() {
     let problem = client.fail("list_failed_runs", json!({ "from": "yesterday" })).await;
     assert!(problem.starts_with("REST API v2 returned HTTP 400: "), "{problem}");
 }
+
+#[tokio::test]
+async fn a_run_of_a_removed_function_keeps_its_name() {
+    let client = Client::of(World::working().await, &[("hello", json!({ "event": "a" }), json!({}))]).await;
+    let done = client.call_plain("invoke_function_sync", json!({ "functionId": "app-hello" })).await;
+    let remove = "/fn/remove?url=http://localhost:3000/api/inngest";
+    assert_eq!(client.world.request("DELETE", remove, &[], "").await.status, 200);
+    let status = client.call_plain("get_run_status", json!({ "runId": done["runId"] })).await;
+    assert_eq!((&status["functionName"], &status["status"]), (&json!("hello"), &json!("Completed")));
+}
