@@ -186,7 +186,7 @@ fn router(api: Api) -> Router {
     let graphql = Router::new()
         .route("/v0/gql", graphql.clone())
         .route("/graphql", graphql)
-        .layer(Extension(graphql::GraphQl::new()));
+        .layer(Extension(graphql::Streams::default()));
     Router::new()
         .merge(signed)
         .merge(tests)

@@ -14,7 +14,6 @@ use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use super::GraphQl;
 use super::transport::{Prepared, Reply};
 use crate::Api;
 
@@ -27,9 +26,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that wait for a slow client; it gets the newest answer when it has read them.
 const BACKLOG: usize = 2;
 
-/// Places for streams.
+/// Places for streams. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Streams(Arc<Semaphore>);
+pub(crate) struct Streams(Arc<Semaphore>);
 
 impl Default for Streams {
     fn default() -> Self {
@@ -43,16 +42,16 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     accepted.split(',').any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/event-stream"))
 }
 
-pub(super) fn respond(api: &Api, gql: &GraphQl, prepared: Prepared) -> Response<Body> {
+pub(super) fn respond(api: &Api, streams: &Streams, prepared: Prepared) -> Response<Body> {
     if !prepared.is_query() {
         return Reply::refused(400, "only queries can be followed as a stream".to_owned()).render();
     }
-    let Ok(place) = Arc::clone(&gql.streams.0).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&streams.0).try_acquire_owned() else {
         return Reply::refused(503, format!("more than {STREAMS_MAX} streams are open; close some")).render();
     };
     let (send, receive) = mpsc::channel(BACKLOG);
     let changes = api.engine.changes();
-    tokio::spawn(follow(api.clone(), gql.clone(), prepared, changes, send, place));
+    tokio::spawn(follow(api.clone(), prepared, changes, send, place));
     let mut response = Response::new(Body::new(StreamBody::new(frames(receive))));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -72,7 +71,6 @@ fn frames(
 /// Answers again and again until the client is gone.
 async fn follow(
     api: Api,
-    gql: GraphQl,
     prepared: Prepared,
     mut changes: watch::Receiver<u64>,
     send: mpsc::Sender<Bytes>,
@@ -82,7 +80,7 @@ async fn follow(
     loop {
         changes.mark_unchanged();
         let began = Instant::now();
-        let reply = Box::pin(prepared.clone().execute(&api, &gql)).await;
+        let reply = Box::pin(prepared.clone().execute(&api)).await;
         let json = reply.json();
         if json != last {
             if send.send(event("next", &json)).await.is_err() {

@@ -30,19 +30,5 @@ mod transport;
 mod triggers;
 mod workers;
 
+pub(crate) use live::Streams;
 pub(crate) use transport::{get, post};
-
-use schema::Gql;
-
-/// The schema, and who listens to it. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct GraphQl {
-    schema: Gql,
-    streams: live::Streams,
-}
-
-impl GraphQl {
-    pub(crate) fn new() -> Self {
-        Self { schema: schema::build(), streams: live::Streams::default() }
-    }
-}

@@ -1,7 +1,7 @@
 //! The schema as a whole, with what the macros cannot say of it.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_graphql::parser::types::Directive;
 use async_graphql::registry::{__DirectiveLocation as Location, MetaDirective, MetaInputValue, MetaType, Registry};
@@ -32,9 +32,12 @@ const DECLARED: [&str; 7] = [
     "RunStep",
 ];
 
-pub(super) type Gql = Schema<Query, Mutation, EmptySubscription>;
+type Gql = Schema<Query, Mutation, EmptySubscription>;
 
-pub(super) fn build() -> Gql {
+/// Made when it is first asked for.
+pub(super) static SCHEMA: LazyLock<Gql> = LazyLock::new(build);
+
+fn build() -> Gql {
     Schema::build(Query, Mutation, EmptySubscription)
         .register_output_type::<declared::FunctionVersion>()
         .register_output_type::<declared::FunctionRunEvent>()

@@ -14,9 +14,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
 
+use super::live::Streams;
 use super::problem::Problem;
+use super::schema::SCHEMA;
 use super::session::Session;
-use super::{GraphQl, limits, live};
+use super::{limits, live};
 use crate::error::raw_json;
 use crate::{Api, body};
 
@@ -78,27 +80,27 @@ enum Method {
 
 pub(crate) async fn get(
     State(api): State<Api>,
-    Extension(gql): Extension<GraphQl>,
+    Extension(streams): Extension<Streams>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
     let call = of_query(query.as_deref().unwrap_or_default());
-    respond(&api, &gql, &headers, call, Method::Get).await
+    respond(&api, &streams, &headers, call, Method::Get).await
 }
 
 pub(crate) async fn post(
     State(api): State<Api>,
-    Extension(gql): Extension<GraphQl>,
+    Extension(streams): Extension<Streams>,
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
     let call = of_body(&headers, body).await;
-    respond(&api, &gql, &headers, call, Method::Post).await
+    respond(&api, &streams, &headers, call, Method::Post).await
 }
 
 async fn respond(
     api: &Api,
-    gql: &GraphQl,
+    streams: &Streams,
     headers: &HeaderMap,
     call: Result<Call, Reply>,
     method: Method,
@@ -108,9 +110,9 @@ async fn respond(
         Err(reply) => return reply.render(),
     };
     if live::is_asked_for(headers) {
-        return live::respond(api, gql, prepared);
+        return live::respond(api, streams, prepared);
     }
-    Box::pin(prepared.execute(api, gql)).await.render()
+    Box::pin(prepared.execute(api)).await.render()
 }
 
 fn of_query(query: &str) -> Result<Call, Reply> {
@@ -191,12 +193,12 @@ impl Prepared {
             .is_ok_and(|(operation, _)| operation.ty == OperationType::Query)
     }
 
-    pub(super) async fn execute(self, api: &Api, gql: &GraphQl) -> Reply {
+    pub(super) async fn execute(self, api: &Api) -> Reply {
         let session = Arc::new(Session::new(api.clone()));
         let mut request = Request::new("").variables(self.call.variables).data(Arc::clone(&session));
         request.operation_name = self.call.operation_name;
         request.set_parsed_query(self.document);
-        let answer = tokio::time::timeout(TIME_MAX, Box::pin(gql.schema.execute(request))).await;
+        let answer = tokio::time::timeout(TIME_MAX, Box::pin(SCHEMA.execute(request))).await;
         let Ok(mut answer) = answer else {
             let text = format!("the request took longer than {} s; ask for less", TIME_MAX.as_secs());
             return Reply::failed(200, ServerError::new(text, None), "timeout");

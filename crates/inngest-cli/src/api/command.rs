@@ -30,13 +30,17 @@ const COMMON: [&str; 16] = [
 /// Flags that all endpoints have come after their own ones in the help.
 const AFTER_OWN: usize = 900;
 
+/// The command; what is below it is made when it is asked for.
 pub(crate) fn command() -> Command {
+    Command::new("api").about("Ask the REST API (v2) of a server, an endpoint a command.").defer(with_endpoints)
+}
+
+fn with_endpoints(command: Command) -> Command {
     let common = |name: &'static str| Arg::new(name).long(name).global(true).display_order(AFTER_OWN);
     let option =
         |name: &'static str, value: &'static str, help: &'static str| common(name).value_name(value).help(help);
     let secret = |arg: Arg, variable: &'static str| arg.env(variable).hide_env_values(true);
-    let mut command = Command::new("api")
-        .about("Ask the REST API (v2) of a server, an endpoint a command.")
+    let command = command
         .subcommand_required(true)
         .arg(common("prod").action(ArgAction::SetTrue).help("Ask Inngest Cloud."))
         .arg(option("config", "FILE", "Read api-host, api-port and prod from this file."))
@@ -51,10 +55,7 @@ pub(crate) fn command() -> Command {
         .arg(option("timeout", "TIME", "How long the answer may take; 0 for ever. [default: 30s]"))
         .arg(common("raw").action(ArgAction::SetTrue).help("Print the answer as it came."))
         .after_help(flags::examples(&["inngest api get-function-runs --limit 5"]));
-    for endpoint in ENDPOINTS.iter() {
-        command = command.subcommand(endpoint_command(endpoint));
-    }
-    command
+    ENDPOINTS.iter().map(endpoint_command).fold(command, Command::subcommand)
 }
 
 /// Examples of endpoints that change something; those that only read have one that follows from their paths.
