@@ -296,6 +296,11 @@ impl Case<'_> {
         let expected =
             [cut_off(&planned[1], Some(12)), cut_off(&sleep, None), cut_off(&again, None), cut_off(&wait, None)];
         assert_eq!(trace.cut_off, expected, "those that are about steps, but for the one it ended with");
+        let (usual, start) = self.run("not cut off").await;
+        let deadline = self.item(JobId::deadline(usual, Deadline::Finish), JobKind::Deadline(Deadline::Finish));
+        self.commit(vec![Change::PutJob(deadline, When::Always)]).await;
+        self.fenced(start, 1, vec![finish(usual, RunStatus::Completed, None, None)]).await.expect("commits");
+        assert_eq!(self.store.trace(usual).await.expect("reads").cut_off, [], "most runs leave none");
     }
 
     async fn jobs_are_counted(&self) {
