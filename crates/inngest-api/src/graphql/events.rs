@@ -20,6 +20,9 @@ const PAGE_MAX: i64 = 51;
 /// Page of events when what is asked for is no page.
 const PAGE_DEFAULT: i64 = 40;
 
+/// Names in a filter; more are refused. Each is looked up by itself.
+const NAMES_MAX: usize = 1_000;
+
 /// An event.
 pub(super) struct EventV2(pub(super) EventRecord);
 
@@ -156,7 +159,10 @@ pub(super) fn page(first: i64) -> usize {
 impl EventsConnection {
     pub(super) async fn of(session: &Session, first: i64, after: Option<&str>, filter: EventsFilter) -> Result<Self> {
         let limit = page(first);
-        let names = filter.event_names.unwrap_or_default().into_iter().map(|name| name.0).collect();
+        let names: Vec<String> = filter.event_names.unwrap_or_default().into_iter().map(|name| name.0).collect();
+        if names.len() > NAMES_MAX {
+            return Err(Problem::InvalidArgument(format!("eventNames: more than {NAMES_MAX} names; ask for fewer")));
+        }
         let mut wanted = EventFilter {
             names,
             received_after: Some(filter.from.millis()),

@@ -14,6 +14,8 @@ use super::session::Session;
 
 /// Selections of a document, those of fragments as often as they are spread; more are refused (422).
 pub(super) const SELECTIONS_MAX: usize = 10_000;
+/// Fragments of a document; more are refused (422). Who checks a document descends from each into those it spreads.
+pub(super) const FRAGMENTS_MAX: usize = 200;
 /// Deepest nesting of selections and fragments; deeper is refused (422).
 const NESTING_MAX: usize = 32;
 
@@ -22,11 +24,11 @@ const NESTING_MAX: usize = 32;
 pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const FIELD_BYTES: usize = 256;
 
-/// How many selections a document unfolds to; `usize::MAX` when its fragments go in circles or are nested too deep.
-pub(super) fn selections(document: &ExecutableDocument) -> usize {
+/// Whether a document asks for too much, or its fragments go in circles.
+pub(super) fn is_too_large(document: &ExecutableDocument) -> bool {
     let mut unfolding = Unfolding { document, known: HashMap::new() };
-    let sizes = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
-    sizes.fold(0, |sum, set| sum.saturating_add(unfolding.set(set, 0)))
+    let sizes = document.operations.iter().map(|(_, operation)| unfolding.set(&operation.node.selection_set.node, 0));
+    document.fragments.len() > FRAGMENTS_MAX || sizes.fold(0, usize::saturating_add) > SELECTIONS_MAX
 }
 
 struct Unfolding<'d> {
@@ -36,6 +38,7 @@ struct Unfolding<'d> {
 }
 
 impl<'d> Unfolding<'d> {
+    /// How many selections a set unfolds to; `usize::MAX` when it is nested too deep, or in itself.
     fn set(&mut self, set: &'d SelectionSet, depth: usize) -> usize {
         if depth > NESTING_MAX {
             return usize::MAX;

@@ -1,7 +1,8 @@
 //! GraphQL: what dashboards and the SDKs' test suites ask, at `/v0/gql` and `/graphql`.
 //!
 //! One file for each topic of the schema. What is read for one request is read once ([`session`]); how requests come in
-//! and answers go out is in [`transport`], and [`live`] answers again whenever something has changed.
+//! and answers go out is in [`transport`], how much may be asked for in [`limits`] and [`schema`], and [`live`] answers
+//! again whenever something has changed.
 
 mod apps;
 mod configuration;

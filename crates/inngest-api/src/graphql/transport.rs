@@ -158,10 +158,10 @@ impl Prepared {
             return Err(Reply::invalid("no operation provided", None));
         }
         let document = parse_query(query).map_err(|error| Reply::failed(422, error.into(), PARSE_FAILED))?;
-        if limits::selections(&document) > limits::SELECTIONS_MAX {
-            let max = limits::SELECTIONS_MAX;
+        if limits::is_too_large(&document) {
+            let (fields, fragments) = (limits::SELECTIONS_MAX, limits::FRAGMENTS_MAX);
             let text =
-                format!("more than {max} fields are asked for, or fragments are nested in circles; ask for less");
+                format!("more than {fields} fields or {fragments} fragments, or fragments in circles; ask for less");
             return Err(Reply::invalid(text, None));
         }
         let (operation, at) = operation(&document, call.operation_name.as_deref())?;

@@ -27,8 +27,10 @@ async fn what_unfolds_to_too_much_is_refused_before_it_is_looked_at() {
         let links = (0..30).map(|n| format!("fragment F{n} on App {{ ...F{0} ...F{0} }} ", n + 1));
         format!("{{ apps {{ ...F0 }} }} {} fragment F30 on App {{ {last} }}", links.collect::<String>())
     };
+    let unused: String = (0..20_000).map(|n| format!("fragment F{n} on App {{ ...F{} }} ", n + 1)).collect();
     for query in [
         format!("{{ {aliases} }}"),
+        format!("{{ apps {{ id }} }} {unused} fragment F20000 on App {{ id }}"),
         repeated("apps { id } ", 5_001),
         chain("id"),
         chain("functions { app { ...F0 } }"),
@@ -36,7 +38,7 @@ async fn what_unfolds_to_too_much_is_refused_before_it_is_looked_at() {
     ] {
         let (status, code, message) = refusal(&world, &query).await;
         assert_eq!((status, &*code), (422, "GRAPHQL_VALIDATION_FAILED"));
-        assert!(message.starts_with("more than 10000 fields are asked for"), "{message}");
+        assert!(message.starts_with("more than 10000 fields or 200 fragments, or "), "{message}");
     }
     let data = world.ask(&repeated("apps { id } ", 100), json!({})).await;
     assert_eq!(data, json!({ "apps": [] }));
@@ -52,6 +54,16 @@ async fn lists_within_lists_end_where_the_answer_becomes_too_long() {
     let (status, code, message) = refusal(&world, &nested).await;
     assert_eq!((status, &*code), (200, "invalid_argument"));
     assert_eq!(message, "the answer would be longer than 67108864 bytes; ask for fewer fields or shorter pages");
+}
+
+#[tokio::test]
+async fn a_filter_names_so_many_events_and_no_more() {
+    let world = World::new().await;
+    let list = "query($names: [String!]) { eventsV2(filter: {from: \"2020-01-01T00:00:00Z\", eventNames: $names}) { totalCount } }";
+    let names = |count: usize| json!({ "names": vec!["t/a"; count] });
+    world.ask(list, names(1_000)).await;
+    let (message, code, _) = world.fail(list, names(1_001)).await;
+    assert_eq!((&*message, &*code), ("eventNames: more than 1000 names; ask for fewer", "invalid_argument"));
 }
 
 #[tokio::test]
