@@ -139,6 +139,7 @@ impl World {
         });
         let body = json!({
             "appName": "app", "url": "http://localhost:3000/api/inngest", "sdk": "js:v4.0.0", "framework": "x",
+            "featureObservations": { "extendedTraces": { "readinessReason": "EXTENDED_TRACES_READINESS_REASON_READY" } },
             "functions": functions.collect::<Vec<_>>(),
         });
         self.engine.register(Registration::parse(body.to_string().as_bytes()).unwrap()).await.unwrap();

@@ -21,6 +21,8 @@ pub struct App {
     pub framework: String,
     /// The app's own version, when it sent one.
     pub app_version: Option<String>,
+    /// What its SDK told of its features at the last sync: a JSON object as it came.
+    pub feature_observations: Option<String>,
     /// Why the app cannot be used now, as code or text; `None` when all is well.
     pub error: Option<String>,
     /// Hash of the registered content; equal hash, nothing to do.

@@ -569,6 +569,7 @@ impl Case<'_> {
             sdk_version: "v4".into(),
             framework: String::new(),
             app_version: Some("1".into()),
+            feature_observations: Some("{}".into()),
             error: None,
             checksum: "c".into(),
             created_at: Millis(1),

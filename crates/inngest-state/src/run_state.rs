@@ -38,6 +38,8 @@ pub struct RunState {
 pub struct Defer {
     /// Hashed id.
     pub id: StepId,
+    /// The id as the user wrote it; empty when the SDK did not tell.
+    pub name: Arc<str>,
     /// Slug of the function.
     pub function: Arc<str>,
     /// The event's `data`, an object; empty when the defer was refused or aborted.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use serde_json::Value;
 
 use super::functions::Function;
 use super::session::Session;
@@ -36,12 +37,45 @@ struct SdkFeatureReadiness {
     extended_traces: Option<SdkFeatureStatus>,
 }
 
+impl SdkFeatureReadiness {
+    fn of(app: &inngest_core::App) -> Self {
+        let told: Value =
+            app.feature_observations.as_deref().and_then(|told| serde_json::from_str(told).ok()).unwrap_or_default();
+        Self {
+            ai_metadata_extraction: SdkFeatureStatus::of(&told["aiMetadataExtraction"], &AI_METADATA_REASONS),
+            extended_traces: SdkFeatureStatus::of(&told["extendedTraces"], &EXTENDED_TRACES_REASONS),
+        }
+    }
+}
+
 /// Whether a feature of an SDK can be used.
 #[derive(SimpleObject)]
 #[graphql(name = "SDKFeatureStatus")]
 struct SdkFeatureStatus {
     ready: bool,
     reason: Option<i64>,
+}
+
+/// Why a feature can be used, or cannot, as SDKs name it; clients know the places in these lists.
+const AI_METADATA_REASONS: [&str; 5] =
+    ["UNSPECIFIED", "READY", "DISABLED_BY_USER", "OTEL_PROVIDER_MISSING", "OTEL_SPAN_PROCESSOR_NOT_ADDED"];
+const EXTENDED_TRACES_REASONS: [&str; 7] = [
+    "UNSPECIFIED",
+    "READY",
+    "NOT_ENABLED_BY_USER",
+    "DISABLED_BY_USER",
+    "OTEL_PROVIDER_MISSING",
+    "OTEL_SPAN_PROCESSOR_NOT_ADDED",
+    "OTEL_PROVIDER_CREATION_FAILED",
+];
+
+impl SdkFeatureStatus {
+    /// What an SDK told; `None` if it told nothing. A reason that is not known is none.
+    fn of(told: &Value, reasons: &[&str]) -> Option<Self> {
+        let name = told["readinessReason"].as_str()?.rsplit("_READINESS_REASON_").next();
+        let reason = reasons.iter().position(|reason| Some(*reason) == name).unwrap_or_default();
+        Some(Self { ready: reasons.get(reason) == Some(&"READY"), reason: i64::try_from(reason).ok() })
+    }
 }
 
 /// An app, or a placeholder for a URL that has not answered yet.
@@ -100,7 +134,7 @@ impl App {
     }
 
     async fn sdk_feature_readiness(&self) -> SdkFeatureReadiness {
-        SdkFeatureReadiness { ai_metadata_extraction: None, extended_traces: None }
+        SdkFeatureReadiness::of(&self.0)
     }
 
     async fn connected(&self) -> bool {
@@ -129,4 +163,31 @@ pub(super) fn list(session: &Session, filter: Option<&AppsFilter>) -> Vec<App> {
         .collect();
     apps.sort_by_key(|app| app.0.id);
     apps
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn features_are_ready_or_tell_why_not() {
+        for (told, reasons, expected) in [
+            (
+                json!("AI_METADATA_EXTRACTION_READINESS_REASON_OTEL_PROVIDER_MISSING"),
+                &AI_METADATA_REASONS[..],
+                (false, 3),
+            ),
+            (json!("AI_METADATA_EXTRACTION_READINESS_REASON_READY"), &AI_METADATA_REASONS[..], (true, 1)),
+            (json!("EXTENDED_TRACES_READINESS_REASON_NOT_ENABLED_BY_USER"), &EXTENDED_TRACES_REASONS[..], (false, 2)),
+            (json!("EXTENDED_TRACES_READINESS_REASON_OF_ANOTHER_YEAR"), &EXTENDED_TRACES_REASONS[..], (false, 0)),
+        ] {
+            let status = SdkFeatureStatus::of(&json!({ "readinessReason": told }), reasons).expect("it was told");
+            assert_eq!((status.ready, status.reason), (expected.0, Some(expected.1)), "{told}");
+        }
+        for told in [Value::Null, json!({}), json!({ "readinessReason": 7 }), json!([])] {
+            assert!(SdkFeatureStatus::of(&told, &AI_METADATA_REASONS).is_none(), "{told}");
+        }
+    }
 }

@@ -216,7 +216,10 @@ impl RunDefer {
     /// The id before it was hashed, which is not kept.
     #[graphql(name = "userlandDeferID")]
     async fn userland_defer_id(&self) -> &str {
-        self.0.defer.id.as_str()
+        match &*self.0.defer.name {
+            "" => self.0.defer.id.as_str(),
+            name => name,
+        }
     }
 
     async fn fn_slug(&self) -> &str {

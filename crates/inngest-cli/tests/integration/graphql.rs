@@ -232,7 +232,7 @@ async fn deferred_runs_are_told_by_those_who_deferred_them_and_the_other_way_rou
     .await;
     let parent = world.run("t/parent", json!({})).await["run_id"].clone();
     let defers = "query($run: String!) { run(runID: $run) { isDeferred
-        defers { hashedDeferID fnSlug status function { slug } runID run { id } } siblingDefers { hashedDeferID runID }
+        defers { hashedDeferID userlandDeferID fnSlug status function { slug } runID run { id } } siblingDefers { hashedDeferID runID }
         deferredFrom { runID function { slug } run { id } } } }";
     let started = wait_until("two deferred runs", SOON, async || {
         let run = ask(&world, defers, json!({ "run": parent })).await["run"].take();
@@ -242,7 +242,7 @@ async fn deferred_runs_are_told_by_those_who_deferred_them_and_the_other_way_rou
     let (first, second) = (&shown["defers"][0]["runID"], &shown["defers"][1]["runID"]);
     let told = |id: &str, run: &Value| {
         json!({
-            "hashedDeferID": step_id(id), "fnSlug": "app-later", "status": "SCHEDULED", "function": { "slug": "app-later" },
+            "hashedDeferID": step_id(id), "userlandDeferID": id, "fnSlug": "app-later", "status": "SCHEDULED", "function": { "slug": "app-later" },
             "runID": run, "run": { "id": run },
         })
     };

@@ -66,6 +66,7 @@ fn app_of(registration: &Registration, id: AppId, known: Option<&App>, now: Mill
         sdk_version: registration.sdk_version.clone(),
         framework: registration.framework.clone(),
         app_version: registration.app_version.clone(),
+        feature_observations: registration.feature_observations.clone(),
         error: None,
         checksum: registration.checksum.clone(),
         created_at: known.map_or(now, |app| app.created_at),

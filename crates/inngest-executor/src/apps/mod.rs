@@ -35,6 +35,8 @@ pub struct Registration {
     pub framework: String,
     /// The app's own version.
     pub app_version: Option<String>,
+    /// What the SDK told of its features: a JSON object.
+    pub feature_observations: Option<String>,
     /// Sorted by slug.
     pub functions: Vec<FunctionDefinition>,
     /// Hash of all of it; the order of functions does not matter.

@@ -48,6 +48,7 @@ fn a_registration_of_every_sdk_is_read() {
     });
     let read = parse(&js).unwrap();
     assert_eq!((&*read.app_name, read.sdk_language.as_str(), read.sdk_version.as_str()), ("shop", "js", "v4.24.0"));
+    assert_eq!(read.feature_observations.as_deref(), Some(r#"{"x":1}"#));
     let function = &read.functions[0];
     assert_eq!((&*function.slug, &*function.step_id, function.retries), ("shop-order", "step", 2));
     assert_eq!(&*function.url, "http://localhost:3000/api/inngest?fnId=shop-order&stepId=step");

@@ -10,6 +10,9 @@ use crate::config::{Problems, field};
 /// The vulnerable range of the JS SDK, inclusive.
 const JS_DENIED: ([u64; 3], [u64; 3]) = ([3, 22, 0], [3, 53, 1]);
 
+/// What an SDK tells of its features is kept up to this length; it tells less than a tenth of it.
+const FEATURE_OBSERVATIONS_BYTES_MAX: usize = 16 * 1024;
+
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, RegisterError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(malformed("EOF"));
@@ -81,6 +84,10 @@ pub(super) fn registration(body: &Map<String, Value>) -> Result<Registration, Re
         sdk_version: sdk_version.to_owned(),
         framework: text("framework")?,
         app_version: Some(text("appVersion")?).filter(|version| !version.is_empty()),
+        feature_observations: field(body, "featureObservations")
+            .filter(|told| told.is_object())
+            .map(Value::to_string)
+            .filter(|told| told.len() <= FEATURE_OBSERVATIONS_BYTES_MAX),
         functions,
         checksum: String::new(),
     };
@@ -116,6 +123,7 @@ fn checksum(registration: &Registration) -> String {
         registration.sdk_version,
         registration.framework,
         registration.app_version,
+        registration.feature_observations,
     ]);
     hash.update(head.to_string());
     for function in &registration.functions {

@@ -83,6 +83,7 @@ impl Engine {
             sdk_version: String::new(),
             framework: String::new(),
             app_version: None,
+            feature_observations: None,
             error: None,
             checksum: String::new(),
             created_at: self.ids().now(),

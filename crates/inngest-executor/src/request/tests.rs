@@ -165,6 +165,7 @@ fn only_sdks_that_can_fetch_the_state_are_asked_to() {
             sdk_version: String::new(),
             framework: String::new(),
             app_version: None,
+            feature_observations: None,
             error: None,
             checksum: String::new(),
             created_at: Millis(0),

@@ -137,6 +137,7 @@ fn archived_functions_and_apps_are_known_but_never_matched() {
         sdk_version: String::new(),
         framework: String::new(),
         app_version: None,
+        feature_observations: None,
         error: None,
         checksum: String::new(),
         created_at: NOW,

@@ -331,6 +331,7 @@ impl Case<'_> {
         let (run, _) = self.run("waits").await;
         let defer = |id: &str| Defer {
             id: id.into(),
+            name: "later".into(),
             function: "app-later".into(),
             input: Payload::from(r#"{"k":1}"#),
             meta: Some(Payload::from("{}")),

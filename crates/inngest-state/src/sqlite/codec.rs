@@ -26,8 +26,8 @@ pub(super) const JOB_COLUMNS: &str = "run_id, key, function_id, kind, step_id, s
 pub(super) const EVENT_COLUMNS: &str = "id, name, external_id, ts, about_run, body, runs";
 
 /// Columns of `apps`, in the order of [`app`].
-pub(super) const APP_COLUMNS: &str =
-    "id, name, url, sdk_language, sdk_version, framework, app_version, error, checksum, created_at, archived_at";
+pub(super) const APP_COLUMNS: &str = "id, name, url, sdk_language, sdk_version, framework, app_version, error, checksum, created_at, archived_at, \
+     feature_observations";
 
 /// Columns of `functions`, in the order of [`function`].
 pub(super) const FUNCTION_COLUMNS: &str =
@@ -235,6 +235,7 @@ pub(super) fn app(row: &Row<'_>) -> Result<App> {
         checksum: row.get(8)?,
         created_at: Millis(row.get(9)?),
         archived_at: row.get::<_, Option<i64>>(10)?.map(Millis),
+        feature_observations: row.get(11)?,
     })
 }
 
@@ -428,7 +429,10 @@ pub(super) fn metadata(run: RunId, row: &Row<'_>) -> Result<Metadata> {
     })
 }
 
-/// A row of `defers`: id, function, input, meta, status.
+/// Columns of `defers`, in the order of [`defer`].
+pub(super) const DEFER_COLUMNS: &str = "defers.id, function, input, meta, status, defers.name";
+
+/// A row of `defers`.
 pub(super) fn defer(row: &Row<'_>) -> Result<Defer> {
     Ok(Defer {
         id: StepId(row.get(0)?),
@@ -436,5 +440,6 @@ pub(super) fn defer(row: &Row<'_>) -> Result<Defer> {
         input: payload(row, 2)?.unwrap_or_default(),
         meta: payload(row, 3)?,
         status: DeferStatus::from_code(row.get(4)?).ok_or_else(|| corrupt(4, "unknown status of a defer"))?,
+        name: row.get(5)?,
     })
 }

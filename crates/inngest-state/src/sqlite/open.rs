@@ -9,13 +9,14 @@ use super::{Options, SqliteStore, counters};
 use crate::StoreError;
 
 /// Numbered from 1; each brings the schema from its predecessor's version to its own.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_waits.sql"),
     include_str!("migrations/0003_flow_control.sql"),
     include_str!("migrations/0004_traces.sql"),
     include_str!("migrations/0005_lists.sql"),
     include_str!("migrations/0006_cut_off.sql"),
+    include_str!("migrations/0007_told_by_sdks.sql"),
 ];
 
 /// The version that brought the counters.

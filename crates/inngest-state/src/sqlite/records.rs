@@ -10,7 +10,7 @@ use crate::transition::{Cancellation, Hold, Metadata, Tick};
 
 pub(super) fn put_app(connection: &Connection, app: &App) -> rusqlite::Result<()> {
     let sql =
-        format!("INSERT OR REPLACE INTO apps ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", codec::APP_COLUMNS);
+        format!("INSERT OR REPLACE INTO apps ({}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)", codec::APP_COLUMNS);
     connection.execute(
         &sql,
         params![
@@ -24,7 +24,8 @@ pub(super) fn put_app(connection: &Connection, app: &App) -> rusqlite::Result<()
             app.error,
             app.checksum,
             app.created_at.0,
-            app.archived_at.map(|at| at.0)
+            app.archived_at.map(|at| at.0),
+            app.feature_observations
         ],
     )?;
     Ok(())
@@ -76,8 +77,8 @@ pub(super) fn archive_function(connection: &Connection, function: FunctionId, at
 
 pub(super) fn put_defer(connection: &Connection, run: RunId, defer: &Defer, seq: &mut i64) -> rusqlite::Result<()> {
     *seq += 1;
-    let sql =
-        "INSERT OR IGNORE INTO defers (run_id, id, seq, function, input, meta, status) VALUES (?1,?2,?3,?4,?5,?6,?7)";
+    let sql = "INSERT OR IGNORE INTO defers (run_id, id, seq, function, input, meta, status, name) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8)";
     connection.prepare_cached(sql)?.execute(params![
         run.to_bytes(),
         defer.id.as_str(),
@@ -85,7 +86,8 @@ pub(super) fn put_defer(connection: &Connection, run: RunId, defer: &Defer, seq:
         &*defer.function,
         &defer.input[..],
         defer.meta.as_deref(),
-        defer.status as u8
+        defer.status as u8,
+        &*defer.name
     ])?;
     Ok(())
 }

@@ -408,7 +408,7 @@ async fn functions_tell_their_configuration() {
             ("all-failure", json!({ "event": "inngest/function.failed" }), json!({})),
         ])
         .await;
-    let document = "query($s: String!) { functionBySlug(query: {functionSlug: $s}) { slug concurrency config url failureHandler { slug } triggers { type value condition } app { name method connected functionCount functions { slug } }
+    let document = "query($s: String!) { functionBySlug(query: {functionSlug: $s}) { slug concurrency config url failureHandler { slug } triggers { type value condition } app { name method connected functionCount functions { slug } sdkFeatureReadiness { aiMetadataExtraction { ready } extendedTraces { ready reason } } }
         configuration { cancellations { event timeout condition } retries { value isDefault } priority eventsBatch { maxSize timeout key } concurrency { scope limit { value isPlanLimit } key } rateLimit { limit period key } debounce { period key } throttle { burst key limit period } singleton { mode key } } } }";
     let mut all = world.ask(document, json!({ "s": "app-all" })).await["functionBySlug"].take();
     assert_eq!(
@@ -434,6 +434,8 @@ async fn functions_tell_their_configuration() {
         )
     );
     assert_eq!((&all["app"]["functionCount"], &all["app"]["method"]), (&json!(5), &json!("SERVE")));
+    let traces = json!({ "ready": true, "reason": 1 });
+    assert_eq!(all["app"]["sdkFeatureReadiness"], json!({ "aiMetadataExtraction": null, "extendedTraces": traces }));
     let config: Value = serde_json::from_str(all["config"].take().as_str().unwrap()).unwrap();
     assert_eq!(
         (&config["slug"], &config["debounce"]["period"], &config["concurrency"][0]["scope"]),

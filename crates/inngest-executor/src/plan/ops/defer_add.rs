@@ -1,5 +1,7 @@
 //! `DeferAdd`: another function is to run when this run has ended. Lazy: it rides along with other ops.
 
+use std::sync::Arc;
+
 use inngest_core::{Payload, limits, sessions};
 use inngest_state::{Change, Defer, DeferStatus};
 use serde::Deserialize;
@@ -40,6 +42,7 @@ pub(in crate::plan) fn add(draft: &mut Draft<'_>, report: &OpReport) {
     let keep = |text: &str| Payload::copy_from_slice(text.as_bytes());
     let defer = Defer {
         id: report.id.clone(),
+        name: Arc::clone(&report.display_name),
         function: function.unwrap_or_default().into(),
         input: if acceptable { keep(input) } else { Payload::new() },
         meta: sessions.ok().flatten().filter(|_| acceptable).map(Payload::from),
