@@ -429,10 +429,7 @@ pub(super) fn metadata(run: RunId, row: &Row<'_>) -> Result<Metadata> {
     })
 }
 
-/// Columns of `defers`, in the order of [`defer`].
-pub(super) const DEFER_COLUMNS: &str = "defers.id, function, input, meta, status, defers.name";
-
-/// A row of `defers`.
+/// A row of `defers`: id, function, input, meta, status, name.
 pub(super) fn defer(row: &Row<'_>) -> Result<Defer> {
     Ok(Defer {
         id: StepId(row.get(0)?),

@@ -24,6 +24,8 @@ const LAST_CALL: &str = "SELECT last_job, last_queued_at, last_started_at, last_
 const SKIPPED_RUNS: &str = "SELECT run_id FROM skips WHERE event_id = ?1 AND run_id IS NOT NULL";
 const WITH_AI: &str = "SELECT EXISTS (SELECT 1 FROM steps WHERE run_id = ?1 AND op = 8) \
              OR EXISTS (SELECT 1 FROM metadata WHERE run_id = ?1 AND kind = 'inngest.ai')";
+const DEFERS: &str = "SELECT d.id, d.function, d.input, d.meta, d.status, d.name, d.event_id, e.runs FROM defers d \
+             LEFT JOIN events e ON e.id = d.event_id WHERE d.run_id = ?1 ORDER BY d.seq";
 const METADATA: &str =
     "SELECT step_id, scope, kind, op, \"values\", at, attempt, span FROM metadata WHERE run_id = ?1 ORDER BY seq";
 
@@ -79,11 +81,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn defers(&self, run: RunId) -> Result<Vec<DeferRecord>, StoreError> {
-        let sql = format!(
-            "SELECT {}, event_id, runs FROM defers LEFT JOIN events ON events.id = event_id WHERE run_id = ?1 ORDER BY seq",
-            codec::DEFER_COLUMNS
-        );
-        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut statement = self.db.prepare_cached(DEFERS)?;
         let defers = statement.query_map([run.to_bytes()], |row| {
             let runs: Option<Vec<u8>> = row.get(7)?;
             Ok(DeferRecord {

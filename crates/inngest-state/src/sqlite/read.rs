@@ -61,8 +61,8 @@ impl Reader<'_> {
             Ok(Arc::new(StepMemo { id: StepId(row.get(0)?), value }))
         })?;
         run.steps = steps.collect::<Result<_, _>>()?;
-        let sql = format!("SELECT {} FROM defers WHERE run_id = ?1 ORDER BY seq", codec::DEFER_COLUMNS);
-        let mut statement = self.db.prepare_cached(&sql)?;
+        let sql = "SELECT id, function, input, meta, status, name FROM defers WHERE run_id = ?1 ORDER BY seq";
+        let mut statement = self.db.prepare_cached(sql)?;
         let defers = statement.query_map([id.to_bytes()], |row| codec::defer(row).map(Arc::new))?;
         run.defers = defers.collect::<Result<_, _>>()?;
         Ok(Some(run))
