@@ -257,7 +257,7 @@ proptest! {
         prop_assert_eq!(jobs, Some(stored.unsigned_abs()));
         // As a database of an earlier release that is brought up to date.
         let counters = counted(&db);
-        db.execute_batch("DROP TABLE run_counts; DROP TABLE event_counts; DROP TABLE count_changes; DROP TABLE cut_off; CREATE INDEX runs_skipped ON runs (id) WHERE status = 7").expect("drops");
+        db.execute_batch("DROP TABLE run_counts; DROP TABLE event_counts; DROP TABLE count_changes; DROP TABLE cut_off; ALTER TABLE apps DROP COLUMN feature_observations; ALTER TABLE defers DROP COLUMN name; CREATE INDEX runs_skipped ON runs (id) WHERE status = 7").expect("drops");
         for index in ["runs_of_function", "runs_started", "runs_ended", "runs_unusual", "runs_unusual_of_function", "runs_deferred", "events_named"] {
             db.execute(&format!("DROP INDEX {index}"), []).expect("drops");
         }
