@@ -28,6 +28,8 @@ const STACK_BYTES: usize = 256 * 1024 * 1024;
 pub(crate) struct Server {
     pub(crate) url: String,
     agent: ureq::Agent,
+    /// What a signing key is sent as.
+    credentials: Option<HeaderValue>,
     /// What to do when it cannot be reached.
     hint: &'static str,
 }
@@ -97,15 +99,20 @@ impl Server {
     fn of(matches: &ArgMatches) -> Result<Self, String> {
         let given = matches.get_one::<String>("url").map(|url| url.trim()).filter(|url| !url.is_empty());
         let hint = ". Is it running? Another one is named by --url or INNGEST_BASE_URL";
-        Ok(Self { hint, ..Self::at(&base(given.unwrap_or(DEFAULT_URL))?, TIMEOUT) })
+        Ok(Self { hint, credentials: credentials()?, ..Self::at(&base(given.unwrap_or(DEFAULT_URL))?, TIMEOUT) })
     }
 
-    /// The server at this URL.
+    /// The server at this URL. A signing key that cannot be sent is not sent.
     pub(crate) fn at(url: &str, timeout: Duration) -> Self {
         // Whom a proxy would serve, the address of a server at hand is not meant for.
         let config =
             ureq::Agent::config_builder().timeout_global(Some(timeout)).proxy(None).http_status_as_error(false);
-        Self { url: url.to_owned(), agent: config.build().into(), hint: "" }
+        Self {
+            url: url.to_owned(),
+            agent: config.build().into(),
+            credentials: credentials().unwrap_or_default(),
+            hint: "",
+        }
     }
 
     /// The `data` of what the server answers.
@@ -172,6 +179,9 @@ impl Server {
         let answer = answer.unwrap_or_default();
         let error = answer["error"].as_str().or_else(|| answer["errors"][0]["message"].as_str());
         Err(match (status, error) {
+            (_, Some(error)) if answer["event"].is_u64() => {
+                format!("{error} (event {}, counted from 0)", answer["event"]).into()
+            }
             (401, Some(error)) => format!("{error}: {SIGNING_KEY} must hold the signing key of the server").into(),
             (404, Some(error)) => Refusal { text: error.to_owned(), is_absence: true },
             (_, Some(error)) => error.to_owned().into(),
@@ -198,8 +208,7 @@ impl Server {
     /// Any answer of the server, or just why there is none.
     pub(crate) fn exchange(&self, method: Method, path: &str, body: Option<&str>) -> Result<Reply, String> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        let key = std::env::var(SIGNING_KEY).ok();
-        if let Some(credentials) = key.as_deref().map(credentials).transpose()?.flatten() {
+        if let Some(credentials) = &self.credentials {
             request = request.header("authorization", credentials);
         }
         let request = request.body(body.unwrap_or_default().to_owned());
@@ -289,8 +298,13 @@ pub(crate) fn slug(text: &str) -> Result<String, String> {
     Ok(encoded(text))
 }
 
+/// What the signing key of the environment is sent as.
+fn credentials() -> Result<Option<HeaderValue>, String> {
+    bearer(&std::env::var(SIGNING_KEY).unwrap_or_default())
+}
+
 /// What a signing key is sent as; nothing for an empty one.
-fn credentials(key: &str) -> Result<Option<HeaderValue>, String> {
+fn bearer(key: &str) -> Result<Option<HeaderValue>, String> {
     let key = key.trim();
     let sent = (!key.is_empty()).then(|| HeaderValue::try_from(format!("Bearer {key}")));
     sent.transpose().map_err(|_| format!("{SIGNING_KEY} holds what no signing key has, such as a line break"))
@@ -302,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_signing_key_is_sent_trimmed_or_not_at_all() {
-        let sent = |key| credentials(key).map(|sent| sent.map(|sent| sent.to_str().unwrap().to_owned()));
+        let sent = |key| bearer(key).map(|sent| sent.map(|sent| sent.to_str().unwrap().to_owned()));
         assert_eq!(sent(" signkey-test-1\n"), Ok(Some("Bearer signkey-test-1".to_owned())));
         assert_eq!((sent(""), sent(" \n")), (Ok(None), Ok(None)));
         assert!(sent("a\nb").unwrap_err().starts_with("INNGEST_SIGNING_KEY holds"));

@@ -55,7 +55,8 @@ fn next(matches: &ArgMatches) -> Result<Told, String> {
     let zone = flags::text(matches, "tz").map_or_else(|| Ok(Zone::utc()), Zone::named);
     let zone = zone.map_err(|error| format!("--tz: {error}; one is such as Europe/Berlin"))?;
     let schedule = Schedule::parse_in(text, &zone).map_err(|error| error.to_string())?;
-    let from = flags::text(matches, "from").map(input::moment).transpose()?.unwrap_or_else(input::now);
+    let from = flags::text(matches, "from").map(input::moment).transpose();
+    let from = from.map_err(|problem| format!("--from: {problem}"))?.unwrap_or_else(input::now);
     let count = matches.get_one::<u16>("count").copied().map_or(0, usize::from);
     let times = std::iter::successors(schedule.next(from), |after| schedule.next(*after));
     let times: Vec<String> = times.take(count).map(rfc3339).collect();

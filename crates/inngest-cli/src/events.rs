@@ -102,7 +102,7 @@ fn event(matches: &ArgMatches) -> Result<String, String> {
         }
     }
     if let Some(ts) = flags::text(matches, "ts") {
-        members.push(format!("\"ts\":{}", input::moment(ts)?));
+        members.push(format!("\"ts\":{}", input::moment(ts).map_err(|problem| format!("--ts: {problem}"))?));
     }
     Ok(format!("{{{}}}", members.join(",")))
 }

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 /// A file or stdin that is larger is refused.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// A date, as an example.
+const DATE: &str = "2026-01-31T10:00:00Z";
+
 /// What the wall clock says.
 pub(crate) fn now() -> Millis {
     SystemClock.now()
@@ -21,7 +24,7 @@ pub(crate) fn past(text: &str, now: Millis) -> Result<Millis, String> {
         let before = (span.nanos >= 0).then(|| Millis(now.0.saturating_sub(span.millis())));
         return before.ok_or_else(|| format!("{text} is in the future; 2h means two hours ago"));
     }
-    moment(text)
+    date::parse(text).ok_or_else(|| format!("{text:?} is no time; one is 2h30m or {DATE}"))
 }
 
 /// How long something may take.
@@ -32,7 +35,7 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
 
 /// A date.
 pub(crate) fn moment(text: &str) -> Result<Millis, String> {
-    date::parse(text).ok_or_else(|| format!("{text:?} is no time; one is 2h30m or 2026-01-31T10:00:00Z"))
+    date::parse(text).ok_or_else(|| format!("{text:?} is no date; one is {DATE}"))
 }
 
 /// JSON that is given itself, in a file, or on stdin (`-`). `what` names it in errors.
@@ -75,7 +78,7 @@ mod tests {
         for text in ["", "soon", "2 hours"] {
             assert!(past(text, now).unwrap_err().contains("is no time; one is 2h30m or"), "{text}");
         }
-        assert!(moment("2h").is_err());
+        assert_eq!(moment("2h"), Err("\"2h\" is no date; one is 2026-01-31T10:00:00Z".to_owned()));
     }
 
     #[test]

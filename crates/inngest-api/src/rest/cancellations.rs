@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ACCOUNT, ENVIRONMENT, envelope, rfc3339};
+use crate::definitions::Definitions;
 use crate::error::ApiError;
 use crate::paths::Path;
 use crate::{Api, body};
@@ -98,9 +99,9 @@ fn function<'r>(registry: &'r Registry, request: &Request) -> Option<&'r Arc<Fun
 
 /// Those that count: not deleted, and not too old.
 pub(crate) async fn list(State(api): State<Api>) -> Result<Response<Body>, ApiError> {
-    let registry = api.engine.registry();
     let all = api.engine.active_cancellations().await?;
-    let shown = all.iter().map(|cancellation| render(cancellation, registry.function(&cancellation.function)));
+    let definitions = Definitions::of(&api, all.iter().map(|cancellation| cancellation.function)).await?;
+    let shown = all.iter().map(|cancellation| render(cancellation, definitions.function(cancellation.function)));
     Ok(envelope(api.engine.ids(), shown.collect::<Vec<_>>()))
 }
 
@@ -159,5 +160,24 @@ fn render(cancellation: &Cancellation, function: Option<&Arc<Function>>) -> Show
         condition: cancellation.condition.clone(),
         created_at: rfc3339(cancellation.created_at),
         done_at: cancellation.done_at.map(rfc3339),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_cancellation_keeps_the_name_of_a_removed_function() {
+        let world = World::new().await;
+        world.register(&[("hello", json!({ "event": "a" }), json!({}))]).await;
+        let body = json!({ "app_id": "app", "function_id": "hello", "started_before": "2026-01-01" });
+        assert_eq!(world.request("POST", "/v1/cancellations", &[], &body.to_string()).await.status, 200);
+        let remove = "/fn/remove?url=http://localhost:3000/api/inngest";
+        assert_eq!(world.request("DELETE", remove, &[], "").await.status, 200);
+        let listed = world.request("GET", "/v1/cancellations", &[], "").await.json();
+        assert_eq!(listed["data"][0]["function_id"], "app-hello", "{listed}");
     }
 }

@@ -39,7 +39,7 @@ fn with_endpoints(command: Command) -> Command {
     let common = |name: &'static str| Arg::new(name).long(name).global(true).display_order(AFTER_OWN);
     let option =
         |name: &'static str, value: &'static str, help: &'static str| common(name).value_name(value).help(help);
-    let secret = |arg: Arg, variable: &'static str| arg.env(variable).hide_env_values(true);
+    let from = |arg: Arg, variable: &'static str| arg.env(variable).hide_env_values(true);
     let command = command
         .subcommand_required(true)
         .arg(common("prod").action(ArgAction::SetTrue).help("Ask Inngest Cloud."))
@@ -49,9 +49,9 @@ fn with_endpoints(command: Command) -> Command {
             option("api-port", "PORT", "Port of a server on this machine.")
                 .value_parser(clap::value_parser!(u16).range(1..)),
         )
-        .arg(secret(option("api-key", "KEY", "Key that is sent as it is."), "INNGEST_API_KEY"))
-        .arg(secret(option("signing-key", "KEY", "Key that is sent when there is no API key."), "INNGEST_SIGNING_KEY"))
-        .arg(option("env", "NAME", "Environment that is meant.").env("INNGEST_ENV"))
+        .arg(from(option("api-key", "KEY", "Key that is sent as it is."), "INNGEST_API_KEY"))
+        .arg(from(option("signing-key", "KEY", "Key that is sent when there is no API key."), "INNGEST_SIGNING_KEY"))
+        .arg(from(option("env", "NAME", "Environment that is meant."), "INNGEST_ENV"))
         .arg(option("timeout", "TIME", "How long the answer may take; 0 for ever. [default: 30s]"))
         .arg(common("raw").action(ArgAction::SetTrue).help("Print the answer as it came."))
         .after_help(flags::examples(&["inngest api get-function-runs --limit 5"]));

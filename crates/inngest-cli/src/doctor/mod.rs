@@ -50,7 +50,7 @@ fn target() -> [Arg; 6] {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
-    let from = |arg: Arg, variable: &'static str| arg.env(variable);
+    let from = |arg: Arg, variable: &'static str| arg.env(variable).hide_env_values(true);
     let port = |arg: Arg| arg.value_parser(clap::value_parser!(u16).range(1..));
     [
         from(option("host", "HOST", "Where the server is.").default_value("127.0.0.1"), "INNGEST_HOST"),

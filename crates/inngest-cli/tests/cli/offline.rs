@@ -81,7 +81,7 @@ async fn a_schedule_tells_its_times() {
     for (arguments, problem) in [
         (&["0 25 * * *"][..], "25"),
         (&["* * * * *", "--tz", "Nowhere"], "Error: --tz: unknown time zone \"Nowhere\"; one is such as Europe/Berlin"),
-        (&["* * * * *", "--from", "soon"], "\"soon\" is no time"),
+        (&["* * * * *", "--from", "soon"], "Error: --from: \"soon\" is no date; one is 2026-01-31T10:00:00Z"),
         (&["* * * * *", "--count", "0"], "invalid value '0' for '--count <N>'"),
     ] {
         let ended = place.run(["cron", "next"].iter().chain(arguments), &[]).await;

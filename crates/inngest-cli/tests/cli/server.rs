@@ -86,6 +86,14 @@ async fn events_are_sent_listed_and_shown() {
     asked.place.write("a/b/c/events.json", r#"[{"name":"shop/other"},{"name":"shop/third","data":{"a":"ü"}}]"#);
     let sent = asked.json(&["events", "send", "--file", "events.json"]).await;
     assert_eq!(sent["ids"].as_array().map(Vec::len), Some(2));
+    asked.place.write("a/b/c/bad.json", r#"[{"name":"shop/other"},{"name":""}]"#);
+    for (arguments, problem) in [
+        (&["events", "send", "--file", "bad.json"][..], "Error: event name is empty (event 1, counted from 0)\n"),
+        (&["events", "send", "x", "--ts", "2h"], "Error: --ts: \"2h\" is no date; one is 2026-01-31T10:00:00Z\n"),
+    ] {
+        let ended = asked.run(arguments).await;
+        assert_eq!((ended.code, &*ended.err), (Some(1), problem));
+    }
     let told = asked.told(&["events", "get", sent["ids"][1].as_str().unwrap()]).await;
     assert!(told.contains("It has started no run."), "{told}");
     let names = async |arguments: &[&str]| {
