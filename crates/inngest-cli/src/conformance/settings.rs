@@ -93,11 +93,14 @@ impl Settings {
         let dev_url = url("dev-url").or_else(from_environment).unwrap_or_else(|| DEV_URL.to_owned());
         let format = flags::text(matches, "report-format").or_else(|| file.pointer("/report/format")?.as_str());
         let is_json = matches.get_one("json").copied().unwrap_or(false);
+        let transport = text("transport").unwrap_or_else(|| "serve".to_owned());
+        // Apps of other transports are not at a URL.
+        let sdk_url = url("sdk-url").or_else(|| (transport != "serve").then(String::new));
         Ok(Self {
-            transport: text("transport").unwrap_or_else(|| "serve".to_owned()),
+            transport,
             cases: catalogue::selected(&list("suite"), &list("case"), &list("feature"))?,
             timeout: text("timeout").map_or(Ok(TIMEOUT), |text| input::span(&text))?,
-            sdk_url: url("sdk-url")
+            sdk_url: sdk_url
                 .ok_or("--sdk-url is required: where the app with the functions of the suites is served")?,
             introspect_path: text("introspect-path").unwrap_or_default(),
             api_url: url("api-url").unwrap_or_else(|| dev_url.clone()),

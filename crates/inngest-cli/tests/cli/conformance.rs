@@ -101,6 +101,7 @@ async fn what_is_broken_fails_its_case_alone() {
     assert!(ended.code == Some(1) && ended.out.contains("not_evaluable") && ended.out.contains("cannot be reached"));
     for (line, code, problem) in [
         ("conformance run", 1, "--sdk-url is required"),
+        ("conformance run --transport connect", 2, "connect conformance is not implemented yet"),
         ("conformance run --sdk-url http://x --transport connect", 2, "connect conformance is not implemented yet"),
         ("conformance run --sdk-url http://x --transport mail", 1, "there is no transport \"mail\"; serve is one"),
         ("conformance run --sdk-url http://x --suite cor", 1, "there is no suite \"cor\"; inngest conformance list"),
