@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use inngest_core::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use super::Client;
@@ -252,6 +253,10 @@ async fn what_waits_is_explained_and_counted() {
         (&status["runsQueued"], &status["runsRunning"], &status["heldFunctions"]),
         (&json!(1), &json!(0), &json!([]))
     );
+    // A run of next year waits as well, although its job is far.
+    let year = SystemClock.now().0 + 365 * 86_400_000;
+    client.world.send(json!({ "name": "test/hello", "ts": year })).await;
+    assert_eq!(client.call("queue_status", json!({})).await["jobsWaiting"], 2);
     assert_eq!(client.world.request("POST", "/v1/functions/app-hello/pause", &[], "").await.status, 200);
     let held = client.call("queue_status", json!({})).await;
     assert_eq!(held["heldFunctions"], json!([{ "slug": "app-hello", "hold": "paused, new runs wait" }]));
