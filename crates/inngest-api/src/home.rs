@@ -34,6 +34,9 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
     } else {
         format!("<table><tr><th>App<th>URL<th>Functions{rows}</table>")
     };
+    let leased = u64::try_from(api.engine.depth().await.leased).unwrap_or(u64::MAX);
+    // A store that cannot tell is told of by `/ready`.
+    let waiting = api.engine.job_count().await.map_or(0, |jobs| jobs.saturating_sub(leased));
     let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Inngest</title><style>{STYLE}</style>\
          <h1>Inngest {kind} server</h1><p>Version {version}. It runs, and works on {leased} jobs now; {waiting} wait for their time.\
@@ -43,8 +46,6 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
          <a href=/dev>configuration</a> &middot; <a href=/ready>readiness</a><p>The dashboard comes to this page in a later version.</html>",
         kind = api.kind.as_str(),
         version = escape(&api.info.version),
-        leased = api.engine.depth().await.leased,
-        waiting = api.engine.depth().await.waiting,
         port = api.info.port,
     );
     html(page)
@@ -85,4 +86,22 @@ pub(crate) async fn other(State(api): State<Api>, request: Request<Body>) -> Res
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use inngest_core::{Clock as _, SystemClock};
+    use serde_json::json;
+
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn the_page_tells_how_much_there_is_to_do_however_far_it_is() {
+        let world = World::new().await;
+        world.register(&[("hello", json!({ "event": "a" }), json!({}))]).await;
+        let year = SystemClock.now().0 + 365 * 86_400_000;
+        world.send(json!([{ "name": "a" }, { "name": "a", "ts": year }])).await;
+        let page = world.request("GET", "/", &[], "").await.text;
+        assert!(page.contains("works on 0 jobs now; 2 wait for their time"), "{page}");
+    }
 }
