@@ -47,7 +47,7 @@ pub use health::Readiness;
 pub use metrics::Metrics;
 pub use serve::{CONNECTIONS_MAX, serve};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -164,7 +164,27 @@ fn refused(path: &str, problem: String) -> Response<Body> {
     ApiError::new(403, problem).into_response()
 }
 
+/// What those ask for who watch a process is always there. Everything else is made when it is first asked for, so that a server
+/// that only waits has no memory of it.
 fn router(api: Api) -> Router {
+    let (whole, own) = (Arc::new(OnceLock::new()), api.clone());
+    let whole = async move |request: Request<Body>| {
+        let mut router = whole.get_or_init(|| whole_router(own.clone())).clone();
+        router.call(request).await
+    };
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .method_not_allowed_fallback(not_allowed)
+        .fallback(whole)
+        .with_state(api)
+}
+
+async fn not_allowed() -> ApiError {
+    ApiError::new(405, "Method not allowed")
+}
+
+fn whole_router(api: Api) -> Router {
     let signed = Router::new()
         .merge(rest::table::router())
         .merge(mcp::router())
@@ -197,10 +217,8 @@ fn router(api: Api) -> Router {
         .route("/", get(home::page))
         .route("/dev", get(dev::get))
         .route("/dev/traces", post(dev::traces))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
         .fallback(home::other)
-        .method_not_allowed_fallback(async || ApiError::new(405, "Method not allowed"))
+        .method_not_allowed_fallback(not_allowed)
         .with_state(api)
 }
 

@@ -58,6 +58,9 @@ impl UlidText {
         if text.len() != ulid::ULID_LEN {
             return Err(BAD_ULID_LENGTH);
         }
+        if text.as_bytes()[0] > b'7' {
+            return Err("ulid: overflow when unmarshaling");
+        }
         Ulid::from_string(text).map(Self).map_err(|_| "ulid: bad data characters when unmarshaling")
     }
 }
