@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Options, SqliteStore, counters};
@@ -50,6 +51,7 @@ pub(super) fn open_reader(file: &std::path::Path) -> Result<Connection, StoreErr
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -1024)?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -81,6 +83,8 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Other(format!("journal mode WAL is not available here (got {mode})")));
     }
     connection.set_prepared_statement_cache_capacity(32);
+    // A plan does not depend on what is bound; else statements are planned again whenever that changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -4096)?;
     connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
