@@ -106,6 +106,7 @@ impl History {
                 sdk_version: "v4.0.0".into(),
                 framework: "express".into(),
                 app_version: None,
+                feature_observations: None,
                 error: None,
                 checksum: "history".into(),
                 created_at: self.begin,
@@ -184,6 +185,7 @@ impl History {
                 run,
                 Box::new(Defer {
                     id: StepId::from("later"),
+                    name: "later".into(),
                     function: "app-0-fn-0".into(),
                     input: self.value.clone(),
                     meta: None,
@@ -226,6 +228,7 @@ impl History {
                 attempt: 0,
                 response: Some(self.head.clone()),
             }),
+            in_flight: Vec::new(),
             finished: Some(finished),
         })));
         let finished = self.event(finished, FUNCTION_FINISHED, EventBody::Lifecycle(run), ended_at);
