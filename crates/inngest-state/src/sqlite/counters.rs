@@ -26,8 +26,8 @@ pub(super) const ALL_EXTERNAL: &str = "";
 /// Rows that are counted between two writes when all are counted anew.
 const RECOUNTED_AT_ONCE: usize = 100_000;
 
-/// Batches whose changes are noted before they go into the counts together.
-const NOTED_MAX: u32 = 64;
+/// Changes that are noted before they go into the counts together; whoever counts reads as many, and those of a batch.
+const NOTED_MAX: usize = 512;
 
 /// Runs that are remembered until they end; when there are more, all are read again.
 const OPEN_MAX: usize = 16_384;
@@ -187,8 +187,8 @@ impl Changes {
 pub(super) struct Counters<'c> {
     connection: &'c Connection,
     changes: Changes,
-    /// Rows of `count_changes`; before the first write there may be some of an earlier process.
-    noted: u32,
+    /// Changes in `count_changes`; before the first write there may be some of an earlier process.
+    noted: usize,
     /// Runs that have not ended, as they are counted.
     open: HashMap<RunId, CountedRun>,
     read_run: Statement<'c>,
@@ -261,8 +261,8 @@ impl<'c> Counters<'c> {
             return Ok(());
         };
         self.note.execute([note])?;
+        self.noted += self.changes.runs.len() + self.changes.events.len();
         self.changes.clear();
-        self.noted += 1;
         if self.noted > NOTED_MAX {
             self.changes = Changes::noted(self.connection)?;
             self.connection.prepare_cached("DELETE FROM count_changes")?.execute([])?;
