@@ -34,9 +34,8 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
     } else {
         format!("<table><tr><th>App<th>URL<th>Functions{rows}</table>")
     };
-    let leased = u64::try_from(api.engine.depth().await.leased).unwrap_or(u64::MAX);
     // A store that cannot tell is told of by `/ready`.
-    let waiting = api.engine.job_count().await.map_or(0, |jobs| jobs.saturating_sub(leased));
+    let depth = api.engine.depth().await.unwrap_or_default();
     let page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Inngest</title><style>{STYLE}</style>\
          <h1>Inngest {kind} server</h1><p>Version {version}. It runs, and works on {leased} jobs now; {waiting} wait for their time.\
@@ -46,6 +45,8 @@ pub(crate) async fn page(State(api): State<Api>) -> Response<Body> {
          <a href=/dev>configuration</a> &middot; <a href=/ready>readiness</a><p>The dashboard comes to this page in a later version.</html>",
         kind = api.kind.as_str(),
         version = escape(&api.info.version),
+        leased = depth.leased,
+        waiting = depth.waiting,
         port = api.info.port,
     );
     html(page)

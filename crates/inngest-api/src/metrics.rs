@@ -44,8 +44,11 @@ impl Metrics {
 }
 
 pub(crate) async fn get(State(api): State<Api>) -> impl IntoResponse {
-    match api.engine.job_count().await {
-        Ok(jobs) => gauge!(QUEUE_DEPTH).set(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX))),
+    match api.engine.depth().await {
+        Ok(depth) => {
+            let jobs = u32::try_from(depth.waiting + depth.leased).unwrap_or(u32::MAX);
+            gauge!(QUEUE_DEPTH).set(f64::from(jobs));
+        }
         // What was counted last is shown.
         Err(error) => tracing::warn!(%error, "the jobs could not be counted"),
     }

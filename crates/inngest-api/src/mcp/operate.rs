@@ -73,9 +73,9 @@ struct Nothing {}
 #[serde(rename_all = "camelCase")]
 struct QueueStatus {
     /// Jobs that wait for their time, however far, or for their turn.
-    jobs_waiting: u64,
+    jobs_waiting: usize,
     /// Jobs that are worked on.
-    jobs_in_work: u64,
+    jobs_in_work: usize,
     /// Runs that have not started.
     runs_queued: u64,
     /// Runs that have started and not ended.
@@ -91,7 +91,7 @@ struct Held {
 }
 
 async fn queue_status(Call { api, .. }: Call<Nothing>) -> Result<Done, Problem> {
-    let in_work = u64::try_from(api.engine.depth().await.leased).unwrap_or(u64::MAX);
+    let depth = api.engine.depth().await?;
     let count = async |status| {
         api.engine.history().count_runs(RunFilter { statuses: vec![status], ..RunFilter::default() }).await
     };
@@ -105,8 +105,8 @@ async fn queue_status(Call { api, .. }: Call<Nothing>) -> Result<Done, Problem> 
         Some(Held { slug: function.slug.to_string(), hold })
     });
     Done::of(&QueueStatus {
-        jobs_waiting: api.engine.job_count().await?.saturating_sub(in_work),
-        jobs_in_work: in_work,
+        jobs_waiting: depth.waiting,
+        jobs_in_work: depth.leased,
         runs_queued: count(RunStatus::Scheduled).await?,
         runs_running: count(RunStatus::Running).await?,
         held_functions: held.collect(),

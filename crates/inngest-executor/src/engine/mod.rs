@@ -297,14 +297,11 @@ impl Engine {
         &self.inner.parts.ids
     }
 
-    /// How many jobs there are: due or not yet, held back, or in work.
-    pub async fn job_count(&self) -> Result<u64, StoreError> {
-        self.inner.parts.store.job_count().await
-    }
-
-    /// Jobs that are near: waiting, and in work.
-    pub async fn depth(&self) -> inngest_queue::Depth {
-        self.inner.parts.queue.depth().await
+    /// Jobs that wait, for their time, however far, or for their turn; and jobs in work.
+    pub async fn depth(&self) -> Result<inngest_queue::Depth, StoreError> {
+        let near = self.inner.parts.queue.depth().await;
+        let all = usize::try_from(self.inner.parts.store.job_count().await?).unwrap_or(usize::MAX);
+        Ok(inngest_queue::Depth { waiting: all.saturating_sub(near.leased), ..near })
     }
 
     /// A run that has not ended.

@@ -155,7 +155,7 @@ impl World {
         let process = lock(&self.process).take().expect("there is a process");
         process.engine.shutdown(Duration::ZERO).await;
         working.await.expect("the dispatcher ends").expect("the store works");
-        while process.engine.depth().await.leased > 0 {
+        while process.engine.depth().await.expect("counts").leased > 0 {
             tokio::task::yield_now().await;
         }
         Patient(process.store).close().await;
